@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id c1c6385f0bf1dbc7): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 6e8ae2fbf3716978): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,349 +53,350 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      406  base.h                   version, linkage, results, errors, allocator, log
- *      541  runtime.h                what models and sessions share: memory, log, worker threads
- *      612  quant.h                  names, sizes, encode, decode
- *      714  gguf.h                   what is in a model file, and writing one
- *      919  tokenizer.h              text to tokens and back
- *     1102  chat.h                   templates that make a prompt of a conversation
- *     1245  grammar.h                answers with a form
- *     1362  bpe_trainer.h            a vocabulary from raw text
- *     1434  train_data.h             batches out of texts, tokens or conversations
- *     1545  model.h                  load, describe
- *     1631  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1765  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1874  sampler.h                from logits to the next token
- *     2007  score.h                  how likely a model finds texts
- *     2067  embed.h                  a text as a vector
- *     2122  shape.h                  models from nothing
- *     2155  trainable.h              training somebody else's model
- *     2194  trainer.h                change the weights of a model so that it predicts given texts better
- *     2515  predict.h                a training that is watched, and moved along where it goes anyway
- *     2754  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2832  learn.h                  an adapter is told something, and can be made to forget it
- *     2911  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
- *     3100  session.h                a conversation
- *     3243  crowd.h                  many conversations in one context
- *     3287  saved.h                  sequences and conversations as bytes, and back
- *     3374  abi.h                    is the library that runs the one that its caller was made for?
+ *      407  base.h                   version, linkage, results, errors, allocator, log
+ *      542  runtime.h                what models and sessions share: memory, log, worker threads
+ *      613  quant.h                  names, sizes, encode, decode
+ *      715  gguf.h                   what is in a model file, and writing one
+ *      920  tokenizer.h              text to tokens and back
+ *     1103  chat.h                   templates that make a prompt of a conversation
+ *     1246  grammar.h                answers with a form
+ *     1363  bpe_trainer.h            a vocabulary from raw text
+ *     1435  train_data.h             batches out of texts, tokens or conversations
+ *     1546  model.h                  load, describe
+ *     1632  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1766  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1875  sampler.h                from logits to the next token
+ *     2008  score.h                  how likely a model finds texts
+ *     2068  embed.h                  a text as a vector
+ *     2123  shape.h                  models from nothing
+ *     2156  trainable.h              training somebody else's model
+ *     2195  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2516  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2755  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2833  learn.h                  an adapter is told something, and can be made to forget it
+ *     2912  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
+ *     3101  session.h                a conversation
+ *     3244  crowd.h                  many conversations in one context
+ *     3288  saved.h                  sequences and conversations as bytes, and back
+ *     3375  abi.h                    is the library that runs the one that its caller was made for?
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     3466  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     3570  macros.h                 what compilers call things, and the macros that every room uses
- *     3655  base.c                   what every room uses: results, errors, checked sizes
- *     3736  fpenv.c                  the floating-point environment at the border of the library
- *     3965  abi.c                    the versions and sizes of a caller, held against those of the library
- *     4011  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     4107  fma.c                    a * b + c with one rounding
- *     4147  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     4228  decimal.c                doubles as text, the same in every locale
- *     4360  thread.c                 atomics, threads, and the worker pool
- *     4857  cpu.c                    what this processor and its operating system can do
- *     4980  hash.c                   where a name belongs in a table
- *     5082  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     5120  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     5226  grow.c                   arrays that grow
- *     5250  stack.c                  how much of the thread's stack a recursion may take
- *     5298  device.c                 which GPU a runtime uses
- *     5414  lifetime.c               creates and ends runtimes
- *     5569  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     5810  output.c                 a file that is written
- *     6361  checksum.c               whether all bytes of a file of our own are those that were written: each block...
- *     6408  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     6446  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    83499  end.h                    closes what core/begin opened
+ *     3467  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     3571  macros.h                 what compilers call things, and the macros that every room uses
+ *     3656  base.c                   what every room uses: results, errors, checked sizes
+ *     3737  fpenv.c                  the floating-point environment at the border of the library
+ *     3966  abi.c                    the versions and sizes of a caller, held against those of the library
+ *     4012  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     4108  fma.c                    a * b + c with one rounding
+ *     4148  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     4229  decimal.c                doubles as text, the same in every locale
+ *     4361  thread.c                 atomics, threads, and the worker pool
+ *     4858  cpu.c                    what this processor and its operating system can do
+ *     4981  hash.c                   where a name belongs in a table
+ *     5083  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     5121  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     5227  grow.c                   arrays that grow
+ *     5251  stack.c                  how much of the thread's stack a recursion may take
+ *     5299  device.c                 which GPU a runtime uses
+ *     5415  lifetime.c               creates and ends runtimes
+ *     5570  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     5811  output.c                 a file that is written
+ *     6362  checksum.c               whether all bytes of a file of our own are those that were written: each block...
+ *     6409  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     6447  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    83855  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     6880  names.c                  names that must differ, found by hash
- *     6977  value.c                  the 13 types of metadata values and their items
- *     7125  scan.c                   a walk over the metadata that checks every length before it believes it
- *     7336  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     7673  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     8189  write.c                  makes a GGUF file
+ *     6881  names.c                  names that must differ, found by hash
+ *     6978  value.c                  the 13 types of metadata values and their items
+ *     7126  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     7337  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     7674  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     8190  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     8903  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     9022  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     9357  floats.c                 the types that are plain numbers
- *     9397  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     9596  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     9832  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9980  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *    10254  types.c                  the table of all types, made from types.inc, and the public functions over it
- *    10379  convert.c                whole matrices from one type to another, by all threads of a runtime
- *    10458  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8904  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     9023  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     9358  floats.c                 the types that are plain numbers
+ *     9398  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     9597  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     9833  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9981  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *    10255  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *    10380  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *    10459  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *    10683  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    11634  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    11754  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    12028  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    12495  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12997  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    13201  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    13296  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    13834  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    14127  tokenizer/bpe.c          the merging
- *    14540  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    14625  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
- *    14721  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
- *    14868  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    15293  tokenizer/with.c         the tokens that hold a text
- *    15324  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    15602  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    15760  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    16002  jinja/arena.c            the memory of one render, which lives as long as it does, the steps and the st...
- *    16303  jinja/value.c            what a template computes with: strings, lists and dicts that are never changed...
- *    16647  jinja/dict.c             when two values are equal, and dicts, which find a key by that; and JSON as va...
- *    16983  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    17391  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    17775  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    18117  jinja/chars.c            kinds and case of characters, as Python's str has them
- *    18298  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    18978  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x)
- *    19606  jinja/time.c             strftime_now('%Y'): the calendar, and its conversions
- *    19836  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    20348  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    20388  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    20631  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    20942  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    20988  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    21149  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    21351  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    21487  jinja/test.c             what follows 'is', and the functions that every template has
- *    21689  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    22003  jinja/parse.c            tokens to a tree
- *    22711  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    23018  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    23601  template.c               the public face of the template interpreter: create, render, and text that is...
- *    23893  chat.c                   a conversation as the variables that chat templates expect
- *    24106  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
- *    24365  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    24537  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
- *    24601  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    25027  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
- *    25491  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
- *    25838  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
- *    26084  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
- *    26551  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
- *    27040  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
- *    27417  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
- *    27794  grammar/rules.c          the form in which rules are matched
- *    28250  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    28754  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
- *    29138  grammar/match.c          where a text stands in a grammar
- *    29656  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    30062  grammar/grammar.c        what the program sees: grammars, and matchers of them
- *    30519  grammar/forced.c         tokens that need no model, because the grammar leaves no choice of text
+ *    10684  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    11635  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    11755  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    12029  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    12496  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12998  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    13202  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    13297  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    13835  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    14128  tokenizer/bpe.c          the merging
+ *    14541  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    14626  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
+ *    14722  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
+ *    14869  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    15294  tokenizer/with.c         the tokens that hold a text
+ *    15325  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    15603  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    15761  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    16003  jinja/arena.c            the memory of one render, which lives as long as it does, the steps and the st...
+ *    16304  jinja/value.c            what a template computes with: strings, lists and dicts that are never changed...
+ *    16648  jinja/dict.c             when two values are equal, and dicts, which find a key by that; and JSON as va...
+ *    16984  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    17392  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    17776  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    18118  jinja/chars.c            kinds and case of characters, as Python's str has them
+ *    18299  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    18979  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x)
+ *    19607  jinja/time.c             strftime_now('%Y'): the calendar, and its conversions
+ *    19837  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    20349  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    20389  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    20632  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    20943  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    20989  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    21150  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    21352  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    21488  jinja/test.c             what follows 'is', and the functions that every template has
+ *    21690  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    22004  jinja/parse.c            tokens to a tree
+ *    22712  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    23019  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    23602  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    23894  chat.c                   a conversation as the variables that chat templates expect
+ *    24107  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
+ *    24366  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    24538  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
+ *    24602  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    25028  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    25492  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    25839  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    26085  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    26552  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    27041  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    27418  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    27795  grammar/rules.c          the form in which rules are matched
+ *    28251  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    28755  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
+ *    29193  grammar/match.c          where a text stands in a grammar
+ *    29721  grammar/letters.c        what plain characters do to a state: whether all lead to one other, and so on,...
+ *    29940  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    30409  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    30875  grammar/forced.c         tokens that need no model, because the grammar leaves no choice of text
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    30752  ops/batch.c              tensors, and the batch: the rows that go through a model together, and whose t...
- *    30811  ops/norms.c              embeddings and norms
- *    30891  ops/products.c           products with matrices, and what low-rank adapters add to them
- *    31026  ops/heads.c              heads: rotation, the cache, attention
- *    31173  ops/recurrent.c          what goes on from row to row: the token shift, RWKV-7, short convolutions
- *    31347  ops/experts.c            activations, and experts: who is chosen, their products, and their sum
- *    31550  ops/values.c             what is computed value by value, and the largest logits
- *    31613  ops/training.c           the loss, what is done to weights, by optimizers, and what the predictor (pred...
- *    31827  ops/rssm.c               a step of learning of the predictor's world models (predict/world.c): recurren...
- *    32003  op.c                     the structure of every op, what it reads, what it writes, and how many bytes t...
- *    32018  backend.c                the seam between models and devices: one table of functions that every back en...
- *    32134  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    32250  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    32345  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    32535  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    32564  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    32602  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    32736  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    33484  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    33713  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    34054  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    34093  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    34229  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    34300  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    34404  cpu/int/avx512.c         decode (one row of activations, or few) with AVX-512 and VNNI, straight from t...
- *    34926  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    35413  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    35831  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    36060  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    36816  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    37016  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    38100  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    38749  cpu/int/select.c         the table of integer-block kernels
- *    38809  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    38887  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    44015  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    46558  cpu/select.c             the kernels of an instruction set
- *    46611  cpu/pace.c               sections of chunks that are done as long as there is time
- *    46719  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    47141  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    47441  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    47490  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    48151  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    48407  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    48598  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    48661  cpu/rssm/panel.c         values of many ticks side by side, and products with them
- *    48781  cpu/rssm/latent.c        the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    48857  cpu/rssm/gru.c           a gated recurrent cell (Cho et al
- *    48941  cpu/rssm/heads.c         what the outputs of a member mean, and what they cost where it is known how th...
- *    49124  cpu/rssm/rollout.c       a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    49309  cpu/rssm/rollout_back.c  the gradients of a rollout, full BPTT over its ticks
- *    49437  cpu/rssm/members.c       a step of learning of members of the world model, one after the other or side...
- *    49487  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    31108  ops/batch.c              tensors, and the batch: the rows that go through a model together, and whose t...
+ *    31167  ops/norms.c              embeddings and norms
+ *    31247  ops/products.c           products with matrices, and what low-rank adapters add to them
+ *    31382  ops/heads.c              heads: rotation, the cache, attention
+ *    31529  ops/recurrent.c          what goes on from row to row: the token shift, RWKV-7, short convolutions
+ *    31703  ops/experts.c            activations, and experts: who is chosen, their products, and their sum
+ *    31906  ops/values.c             what is computed value by value, and the largest logits
+ *    31969  ops/training.c           the loss, what is done to weights, by optimizers, and what the predictor (pred...
+ *    32183  ops/rssm.c               a step of learning of the predictor's world models (predict/world.c): recurren...
+ *    32359  op.c                     the structure of every op, what it reads, what it writes, and how many bytes t...
+ *    32374  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    32490  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    32606  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    32701  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    32891  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    32920  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    32958  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    33092  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    33840  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    34069  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    34410  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    34449  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    34585  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    34656  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    34760  cpu/int/avx512.c         decode (one row of activations, or few) with AVX-512 and VNNI, straight from t...
+ *    35282  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    35769  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    36187  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    36416  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    37172  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    37372  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    38456  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    39105  cpu/int/select.c         the table of integer-block kernels
+ *    39165  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    39243  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    44371  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    46914  cpu/select.c             the kernels of an instruction set
+ *    46967  cpu/pace.c               sections of chunks that are done as long as there is time
+ *    47075  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    47497  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    47797  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    47846  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    48507  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    48763  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    48954  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    49017  cpu/rssm/panel.c         values of many ticks side by side, and products with them
+ *    49137  cpu/rssm/latent.c        the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    49213  cpu/rssm/gru.c           a gated recurrent cell (Cho et al
+ *    49297  cpu/rssm/heads.c         what the outputs of a member mean, and what they cost where it is known how th...
+ *    49480  cpu/rssm/rollout.c       a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    49665  cpu/rssm/rollout_back.c  the gradients of a rollout, full BPTT over its ticks
+ *    49793  cpu/rssm/members.c       a step of learning of members of the world model, one after the other or side...
+ *    49843  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    50135  arch.c                   the table of architectures
- *    50269  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    50608  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    50985  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    51247  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    51464  adapter_worn.c           the copy of an adapter that passes on the host read
- *    51677  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    52191  back.c                   the steps of a backward pass that several parts take
- *    52386  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
- *    52636  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    52730  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    53043  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    53187  parts/experts_adapter.c  what adapters add to products with the matrices of chosen experts, and the way...
- *    53350  parts/experts.c          a mixture of experts (Shazeer et al
- *    53729  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    53837  net.c                    which parts the layers of a model have, and which tensors
- *    54004  unused.c                 tensors of the file that the model is not computed with
- *    54178  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    54227  forward.c                one pass of a batch through any model, over the op table
- *    54510  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    55109  place.c                  which layers run where
- *    55379  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    55465  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    55753  adapter_make.c           adapters from nothing, and what they are
- *    56003  adapter_file.c           adapters from and to files, in the form of llama.cpp:
- *    56290  identity.c               by what a saved game knows its model and its adapters again
+ *    50491  arch.c                   the table of architectures
+ *    50625  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    50964  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    51341  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    51603  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    51820  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    52033  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    52547  back.c                   the steps of a backward pass that several parts take
+ *    52742  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
+ *    52992  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    53086  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    53399  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    53543  parts/experts_adapter.c  what adapters add to products with the matrices of chosen experts, and the way...
+ *    53706  parts/experts.c          a mixture of experts (Shazeer et al
+ *    54085  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    54193  net.c                    which parts the layers of a model have, and which tensors
+ *    54360  unused.c                 tensors of the file that the model is not computed with
+ *    54534  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    54583  forward.c                one pass of a batch through any model, over the op table
+ *    54866  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    55465  place.c                  which layers run where
+ *    55735  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    55821  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    56109  adapter_make.c           adapters from nothing, and what they are
+ *    56359  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    56646  identity.c               by what a saved game knows its model and its adapters again
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    56385  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
- *    56549  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    57034  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
- *    57206  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
- *    57317  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
- *    57840  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    58145  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    58244  gain.c                   how many guesses pay
- *    58385  context.c                a context: how it is laid out, planned and made, its sequences, and where its...
- *    58812  batch.c                  tokens that are queued for the next decode, of one sequence after the other
- *    58911  decode.c                 the pass of a batch through the model, chunk by chunk and layer by layer, in u...
- *    59340  adapters.c               a sequence puts adapters on, and takes them off
- *    59456  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
- *    59817  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    60247  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
- *    60618  next.c                   the next token of a sequence
- *    60734  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    60817  score.c                  how likely a model finds texts after a prompt
- *    61150  embed.c                  texts as vectors: the final states of their tokens, pooled
- *    61426  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
- *    61570  drafter.c                whether a model can guess for another: it has the same tokens, and takes back...
- *    61618  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    61764  stream/form.c            the form that a grammar gives an answer: what may come next, and what must
- *    61887  stream/make.c            how a stream is made, and taken apart
- *    62254  stream/answer.c          an answer begins and ends
- *    62440  stream/piece.c           from a token to a piece of text
- *    62608  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
- *    62809  drafting.c               guesses that a smaller model makes (hybrid_stream_desc.draft), for one stream...
- *    63089  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    63418  plan.c                   the bytes of a model and a context before they are loaded
- *    63539  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    63739  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    63918  session.c                a conversation: a dialog, and the stream that answers it
- *    64537  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
- *    64762  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
- *    65494  crowd.c                  sessions of one context that take turns in its batch
+ *    56741  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
+ *    56905  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    57390  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
+ *    57562  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
+ *    57673  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
+ *    58196  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    58501  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    58600  gain.c                   how many guesses pay
+ *    58741  context.c                a context: how it is laid out, planned and made, its sequences, and where its...
+ *    59168  batch.c                  tokens that are queued for the next decode, of one sequence after the other
+ *    59267  decode.c                 the pass of a batch through the model, chunk by chunk and layer by layer, in u...
+ *    59696  adapters.c               a sequence puts adapters on, and takes them off
+ *    59812  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
+ *    60173  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    60603  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
+ *    60974  next.c                   the next token of a sequence
+ *    61090  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    61173  score.c                  how likely a model finds texts after a prompt
+ *    61506  embed.c                  texts as vectors: the final states of their tokens, pooled
+ *    61782  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
+ *    61926  drafter.c                whether a model can guess for another: it has the same tokens, and takes back...
+ *    61974  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    62120  stream/form.c            the form that a grammar gives an answer: what may come next, and what must
+ *    62243  stream/make.c            how a stream is made, and taken apart
+ *    62610  stream/answer.c          an answer begins and ends
+ *    62796  stream/piece.c           from a token to a piece of text
+ *    62964  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
+ *    63165  drafting.c               guesses that a smaller model makes (hybrid_stream_desc.draft), for one stream...
+ *    63445  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    63774  plan.c                   the bytes of a model and a context before they are loaded
+ *    63895  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    64095  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    64274  session.c                a conversation: a dialog, and the stream that answers it
+ *    64893  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
+ *    65118  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *    65850  crowd.c                  sessions of one context that take turns in its batch
  *
  *   src/train: training
- *    65846  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    65885  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    65950  documents.c              the texts of a corpus, one document after the other
- *    66189  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    66383  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    66883  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    67193  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    67507  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    67899  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    68357  shape.c                  models from nothing
- *    68674  schedule.c               the learning rate of a step
- *    68720  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    69236  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    69306  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    69758  format.c                 the number format of a training: to what the operands of its products are roun...
- *    69858  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    69896  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    70430  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    70615  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    70684  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    70721  own.c                    somebody else's model as an objective (api/trainable.h)
- *    70905  trainer.c                what a trainer is: an objective, which makes losses and gradients of batches,...
- *    71292  step.c                   a step of a trainer, and the calls that do it
- *    71797  lesson.c                 examples as tokens, and the batches of a step
- *    72161  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    72391  export.c                 the weights of a trainer as a model file
- *    72639  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    72751  checkpoint/layout.c      what stands in a checkpoint: its keys, the numbers of a descriptor among them,...
- *    72895  checkpoint/save.c        a checkpoint is written beside the one that it replaces, and renamed
- *    73122  checkpoint/load.c        reads the file twice: the first time to see that every byte is what was saved...
- *    73557  checkpoint.c             everything that a training goes on with, in a file
- *    73620  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    74212  picture/frame.c          how a picture is written, and its axes
- *    74451  picture/curves.c         the curves of a run: loss, its range, rate, validation
- *    74573  picture/predictor.c      what a predictor did, in and below the frame, and how sure it was, beside it
- *    74890  picture.c                the curve of a run as an SVG.
+ *    66202  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    66241  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    66306  documents.c              the texts of a corpus, one document after the other
+ *    66545  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    66739  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    67239  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    67549  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    67863  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    68255  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    68713  shape.c                  models from nothing
+ *    69030  schedule.c               the learning rate of a step
+ *    69076  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    69592  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    69662  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    70114  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    70214  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    70252  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    70786  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    70971  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    71040  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    71077  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    71261  trainer.c                what a trainer is: an objective, which makes losses and gradients of batches,...
+ *    71648  step.c                   a step of a trainer, and the calls that do it
+ *    72153  lesson.c                 examples as tokens, and the batches of a step
+ *    72517  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    72747  export.c                 the weights of a trainer as a model file
+ *    72995  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    73107  checkpoint/layout.c      what stands in a checkpoint: its keys, the numbers of a descriptor among them,...
+ *    73251  checkpoint/save.c        a checkpoint is written beside the one that it replaces, and renamed
+ *    73478  checkpoint/load.c        reads the file twice: the first time to see that every byte is what was saved...
+ *    73913  checkpoint.c             everything that a training goes on with, in a file
+ *    73976  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    74568  picture/frame.c          how a picture is written, and its axes
+ *    74807  picture/curves.c         the curves of a run: loss, its range, rate, validation
+ *    74929  picture/predictor.c      what a predictor did, in and below the frame, and how sure it was, beside it
+ *    75246  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    75057  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    75103  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    75144  member.c                 the weights of one world model: how large, where, and how they begin
- *    75211  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    75390  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    75652  members.c                what each member is shown in a step of learning, and what becomes of its gradi...
- *    75817  world_device.c           world models learn on the GPU of a training: one launch makes the gradients of...
- *    76024  world_learn.c            one step of learning of all members, on the host or on a GPU (world_device.c)
- *    76054  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    76253  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    76356  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    76645  law.c                    the curve that the loss follows over many windows,
- *    76919  calibration.c            predictions that say how sure they are, held to what then happened
- *    77099  monitor.c                whether a run goes astray, and what should be done about it
- *    77351  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    77411  bandit.c                 which arm is worth it now
- *    77649  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    77793  phases.c                 which phase the next step belongs to, and for how long
- *    78032  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    78386  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    78455  residuals.c              what predictions got wrong
- *    78705  corrector.c              takes away what predicted coefficients get wrong again and again
- *    78864  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    78958  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    79056  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    79238  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    79326  plateau.c                whether a run stands still
- *    79411  horizons.c               how far ahead predictions are good for anything
- *    79500  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    79553  ramp.c                   how many batches a step should add up
- *    79618  tuning.c                 what could be made better while a run goes on
- *    79762  variate.c                what losses tell of gradients (mode D)
- *    79891  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    80008  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    80390  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    80717  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    80914  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    81253  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    81546  partial.c                mode D: steps of which only some batches go back, and a control variate in the...
- *    81673  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    81748  moves.c                  how weights are moved, by each of the ways
- *    81954  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    82122  audit.c                  what a move is really worth: a trial
- *    82261  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    82539  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    82591  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    82999  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    75413  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    75459  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    75500  member.c                 the weights of one world model: how large, where, and how they begin
+ *    75567  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    75746  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    76008  members.c                what each member is shown in a step of learning, and what becomes of its gradi...
+ *    76173  world_device.c           world models learn on the GPU of a training: one launch makes the gradients of...
+ *    76380  world_learn.c            one step of learning of all members, on the host or on a GPU (world_device.c)
+ *    76410  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    76609  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    76712  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    77001  law.c                    the curve that the loss follows over many windows,
+ *    77275  calibration.c            predictions that say how sure they are, held to what then happened
+ *    77455  monitor.c                whether a run goes astray, and what should be done about it
+ *    77707  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    77767  bandit.c                 which arm is worth it now
+ *    78005  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    78149  phases.c                 which phase the next step belongs to, and for how long
+ *    78388  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    78742  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    78811  residuals.c              what predictions got wrong
+ *    79061  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    79220  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    79314  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    79412  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    79594  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    79682  plateau.c                whether a run stands still
+ *    79767  horizons.c               how far ahead predictions are good for anything
+ *    79856  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    79909  ramp.c                   how many batches a step should add up
+ *    79974  tuning.c                 what could be made better while a run goes on
+ *    80118  variate.c                what losses tell of gradients (mode D)
+ *    80247  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    80364  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    80746  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    81073  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    81270  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    81609  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    81902  partial.c                mode D: steps of which only some batches go back, and a control variate in the...
+ *    82029  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    82104  moves.c                  how weights are moved, by each of the ways
+ *    82310  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    82478  audit.c                  what a move is really worth: a trial
+ *    82617  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    82895  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    82947  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    83355  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -3461,7 +3462,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "c1c6385f0bf1dbc7"
+#define HYBRID__SOURCE_ID "6e8ae2fbf3716978"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -28763,6 +28764,9 @@ HYB_COLD_END
  * Where a grammar makes no difference between small letters, it makes none between "cat" and "car": the tree of shapes
  * has a thirtieth of the nodes.
  *
+ * Where it does, but few letters do anything else than the others, those tell which tokens to look at: for each letter
+ * there are the tokens that have it, as bits, and the places where it stands in the tree of the bytes.
+ *
  * Nearly all tokens are plain: whole characters, none of which means anything in a JSON string. They have trees of
  * their own, which are not walked where all plain characters lead to one state, that to one state, and so on: then only
  * their number matters. So in a string, of the whole vocabulary a twentieth is looked at. */
@@ -28770,7 +28774,10 @@ HYB_COLD_END
 enum {
     HYB_DEEPEST_TOKEN = 65535, /* bytes */
     HYB_BRANCH_DEPTH = 3, /* a node that is deeper, or has fewer tokens below it, is not worth a look at its height */
-    HYB_BRANCH_TOKENS = 32
+    HYB_BRANCH_TOKENS = 32,
+    HYB_PLAIN_LETTERS = 96,      /* of plain text: 0x20 to 0x7E, and one for all characters beyond */
+    HYB_LETTER_BEYOND = 95,
+    HYB_SPOT_NODES = 1 << 24 /* a spot is a node, and how many characters stand before it: 255 or more are 255 */
 };
 
 typedef struct hyb_spelling {
@@ -28805,12 +28812,16 @@ struct hybrid_lexicon {
     int32_t *ends;          /* tokens that end an answer (n_ends); */
     int32_t *named;         /* and the control tokens (n_controls) */
     uint32_t *all_plain;    /* (n_words) a bit for each plain token */
+    uint32_t *has;          /* (HYB_PLAIN_LETTERS, n_words) a bit for each plain token that has the letter */
+    uint32_t *spots;        /* (spot_first[HYB_PLAIN_LETTERS - 1]) where each letter stands in the tree of plain tokens, by */
+                            /* rising nodes; NULL: that has too many nodes */
     uint32_t *lengths;      /* (longest + 3) how many of them have fewer characters than each number */
     hyb_spelling *spelling; /* (n_tokens) of every token that is text; the bytes are in `bytes` */
     hyb_spelling *controls; /* (n_controls) names of control tokens that end no answer, by rising id */
     char *bytes;
     size_t n_tokens, n_words, n_plain, n_ends, n_controls, n_lists;
     uint32_t longest, deepest; /* characters of a plain token; bytes of any */
+    uint32_t spot_first[HYB_PLAIN_LETTERS]; /* the first spot of each letter, and behind the last */
     uint8_t symbols[256][2];   /* the bytes that each symbol stands for: first and last */
     uint8_t wide[256];         /* of those that stand for several, one more than their place in hyb_symbols; or 0 */
 };
@@ -28866,6 +28877,9 @@ static void hyb_shape_of(const char *bytes, size_t n, char *shape)
         shape[i] = (char)hyb_symbol_first(b);
     }
 }
+
+/* The letter of a byte of plain text. */
+HYB_INLINE uint32_t hyb_letter_of(uint8_t b) { return b < 0x80 ? b - 0x20u : (uint32_t)HYB_LETTER_BEYOND; }
 
 /* ---- the trees ---- */
 
@@ -28951,6 +28965,8 @@ static void hyb_lexicon_free(hybrid_lexicon *x)
                              x->other_shapes.nodes,
                              x->lists,
                              x->all_plain,
+                             x->has,
+                             x->spots,
                              x->lengths,
                              x->spelling,
                              x->controls,
@@ -29077,6 +29093,43 @@ static hybrid_result hyb_lexicon_trees(hybrid_lexicon *x, hyb_spelling *list, ui
     return r ? r : hyb_tree_make(x, &x->other_shapes, list + others, x->n_tokens - others, false, open, error);
 }
 
+/* Which plain tokens have each letter. */
+static hybrid_result hyb_lexicon_letters(hybrid_lexicon *x, hybrid_error *error)
+{
+    size_t i, k;
+    if (!(x->has = (uint32_t *)hyb_calloc(x->rt, HYB_PLAIN_LETTERS * x->n_words + 1, sizeof *x->has)))
+        return hyb_fail_memory(error, HYB_PLAIN_LETTERS * x->n_words * sizeof *x->has);
+    for (i = 0; i < x->n_tokens; i++) {
+        const hybrid_string s = x->spelling[i].bytes;
+        if (!(x->all_plain[i / 32] >> i % 32 & 1)) continue;
+        for (k = 0; k < s.size; k++) x->has[hyb_letter_of((uint8_t)s.data[k]) * x->n_words + i / 32] |= 1u << i % 32;
+    }
+    return HYBRID_OK;
+}
+
+/* Where each letter stands in the tree of plain tokens: first counts, then places. open: room for the bytes of the
+ * longest token, for how many characters stand before each. */
+static hybrid_result hyb_lexicon_spots(hybrid_lexicon *x, uint32_t *open, hybrid_error *error)
+{
+    const hyb_tree *t = &x->plain;
+    uint32_t at[HYB_PLAIN_LETTERS], i, k;
+    if (t->n >= HYB_SPOT_NODES) return HYBRID_OK;
+    memset(at, 0, sizeof at);
+    for (i = 0; i < t->n; i++) at[hyb_letter_of(t->nodes[i].byte)]++;
+    for (k = 0; k < HYB_LETTER_BEYOND; k++) x->spot_first[k + 1] = x->spot_first[k] + at[k];
+    memcpy(at, x->spot_first, sizeof at);
+    if (!(x->spots = (uint32_t *)hyb_calloc(x->rt, (size_t)x->spot_first[HYB_LETTER_BEYOND] + 1, sizeof *x->spots)))
+        return hyb_fail_memory(error, (x->spot_first[HYB_LETTER_BEYOND] + 1) * sizeof *x->spots);
+    for (i = 0; i < t->n; i++) {
+        const hyb_tree_node *node = &t->nodes[i];
+        const uint32_t before = node->depth > 1 ? open[node->depth - 2] : 0;
+        k = hyb_letter_of(node->byte);
+        open[node->depth - 1] = before + ((node->byte & 0xC0) != 0x80);
+        if (k != HYB_LETTER_BEYOND) x->spots[at[k]++] = i | HYB_MIN(before, 255u) << 24;
+    }
+    return HYBRID_OK;
+}
+
 static hybrid_result hyb_lexicon_build(hybrid_lexicon *x, const hybrid_tokenizer *tok, hybrid_error *error)
 {
     hyb_spelling *list;
@@ -29086,7 +29139,8 @@ static hybrid_result hyb_lexicon_build(hybrid_lexicon *x, const hybrid_tokenizer
     hybrid_result r;
     x->n_tokens = (size_t)hybrid_vocab_size(tok);
     x->n_words = (x->n_tokens + 31) / 32;
-    if ((r = hyb_lexicon_copy(x, tok, error)) != HYBRID_OK || (r = hyb_lexicon_measure(x, error)) != HYBRID_OK)
+    if ((r = hyb_lexicon_copy(x, tok, error)) != HYBRID_OK || (r = hyb_lexicon_measure(x, error)) != HYBRID_OK ||
+        (r = hyb_lexicon_letters(x, error)) != HYBRID_OK)
         return r;
     hyb_lexicon_marks(x, tok);
     hyb_symbols_fill(x->symbols, x->wide);
@@ -29098,6 +29152,7 @@ static hybrid_result hyb_lexicon_build(hybrid_lexicon *x, const hybrid_tokenizer
         r = hyb_lexicon_trees(x, list, open, shapes, error);
     else
         r = hyb_fail_memory(error, (x->n_tokens + 1) * sizeof *list);
+    if (!r) r = hyb_lexicon_spots(x, open, error);
     hyb_free(x->rt, list);
     hyb_free(x->rt, open);
     hyb_free(x->rt, shapes);
@@ -29173,6 +29228,13 @@ typedef struct hyb_set {
     bool end;       /* of a state: the text may end */
 } hyb_set;
 
+/* What the letters of plain text do in a state: all lead to one other, but those that are apart (letters.c). */
+typedef struct hyb_letters {
+    uint32_t next;     /* HYB_MATCH_DEAD: none fits; HYB_MATCH_UNEQUAL: too many are apart; HYB_MATCH_UNKNOWN */
+    uint32_t apart[3]; /* a bit for each letter */
+    uint32_t fit[3];   /* of these, those that fit */
+} hyb_letters;
+
 typedef struct hyb_match {
     hybrid_runtime *rt;
     const hyb_rules *rules;
@@ -29183,8 +29245,9 @@ typedef struct hyb_match {
     uint32_t *next;      /* (n_states, n_classes) or HYB_MATCH_UNKNOWN */
     uint32_t *plain;     /* (n_states) where all plain characters lead, for masks; HYB_MATCH_UNEQUAL, _UNKNOWN */
     uint32_t *span;      /* (n_states, HYB_MATCH_SPANS) where all bytes of each range lead, for masks; the same */
+    hyb_letters *letters; /* (n_states) for masks, too */
     size_t n_sets, n_pairs, n_slots, n_states;
-    size_t set_capacity, pair_capacity, state_capacity, next_capacity, plain_capacity, span_capacity;
+    size_t set_capacity, pair_capacity, state_capacity, next_capacity, plain_capacity, span_capacity, letters_capacity;
     /* the step that is being made */
     hyb_pair *items;
     uint32_t *seen; /* hash table of item + 1 */
@@ -29204,8 +29267,8 @@ typedef struct hyb_match {
 
 static void hyb_match_free(hyb_match *m)
 {
-    void *const blocks[] = { m->sets,  m->pairs, m->slots, m->state_set, m->next,  m->plain,    m->span,
-                             m->items, m->seen,  m->made,  m->entered,   m->calls, m->call_next };
+    void *const blocks[] = { m->sets,  m->pairs, m->slots, m->state_set, m->next,      m->plain, m->span,
+                             m->letters, m->items, m->seen, m->made, m->entered, m->calls, m->call_next };
     size_t i;
     for (i = 0; i < HYB_COUNT(blocks); i++) hyb_free(m->rt, blocks[i]);
     memset(m, 0, sizeof *m);
@@ -29285,12 +29348,13 @@ static hybrid_result hyb_match_set(hyb_match *m, const hyb_pair *pairs, size_t n
         const size_t k = m->rules->n_classes;
         if ((r = HYB_GROW(m->rt, m->state_set, m->state_capacity, m->n_states, m->n_states + 1, error)) != HYBRID_OK ||
             (r = HYB_GROW(m->rt, m->plain, m->plain_capacity, m->n_states, m->n_states + 1, error)) != HYBRID_OK ||
+            (r = HYB_GROW(m->rt, m->letters, m->letters_capacity, m->n_states, m->n_states + 1, error)) != HYBRID_OK ||
             (r = HYB_GROW(m->rt, m->span, m->span_capacity, m->n_states * HYB_MATCH_SPANS,
                           (m->n_states + 1) * HYB_MATCH_SPANS, error)) != HYBRID_OK ||
             (r = HYB_GROW(m->rt, m->next, m->next_capacity, m->n_states * k, (m->n_states + 1) * k, error)) !=
                 HYBRID_OK)
             return r;
-        m->plain[m->n_states] = HYB_MATCH_UNKNOWN;
+        m->plain[m->n_states] = m->letters[m->n_states].next = HYB_MATCH_UNKNOWN;
         memset(m->span + m->n_states * HYB_MATCH_SPANS, 0xFF, HYB_MATCH_SPANS * sizeof *m->span);
         memset(m->next + m->n_states * k, 0xFF, k * sizeof *m->next);
         m->state_set[m->n_states] = (uint32_t)m->n_sets;
@@ -29555,6 +29619,7 @@ static hybrid_result hyb_match_forget(hyb_match *m, uint32_t *const *states, siz
     m->n_pairs = pairs;
     for (i = 0; i < n_kept; i++) *states[i] = m->sets[to[*states[i]]].state;
     memset(m->plain, 0xFF, m->n_states * sizeof *m->plain);
+    memset(m->letters, 0xFF, m->n_states * sizeof *m->letters);
     memset(m->span, 0xFF, m->n_states * HYB_MATCH_SPANS * sizeof *m->span);
     memset(m->next, 0xFF, m->n_states * k * sizeof *m->next);
     memset(m->next, 0, k * sizeof *m->next);
@@ -29653,38 +29718,14 @@ static hybrid_result hyb_match_only(hyb_match *m, uint32_t state, int *byte, hyb
 }
 /* ==== end src/text/grammar/match.c ==== */
 
-/* ==== begin src/text/grammar/mask.c ==== */
-/* text/grammar/mask: which tokens of a vocabulary a text may go on with. They are found as ranges of the lexicon's
- * lists, and become bits only when no mask is known that came of the same ranges: a string that may have so many
- * characters more allows what it would with one less, until its end is near. */
-
-enum {
-    HYB_ALLOWED_RANGES = 2048, /* of a mask that can be found again by them */
-    HYB_SINGLE_SHARE = 8,      /* of the tokens below a first symbol, one of so many is tried by itself at most, */
-    HYB_SINGLE_TOKENS = 64,    /* or so many, where a shape does not tell */
-    HYB_FOUND_TOKENS = 2048,   /* that are found one by one before they are put with the others */
-    HYB_SORTED_RANGES = 512,   /* of a mask at most, to be put in order */
-    HYB_FOUND_RANGES = 256     /* so many of them become ranges at most: more become bits at once */
-};
-
-/* Tokens lists[first..end) of a lexicon. */
-typedef struct hyb_stretch {
-    uint32_t first, end;
-} hyb_stretch;
-
-/* What a state allows, while it is found. */
-typedef struct hyb_allowed {
-    hyb_match *m;
-    const hybrid_lexicon *x;
-    uint32_t *stack; /* (deepest + 1) states */
-    uint32_t *mask;  /* (n_words) takes the ranges when there are too many: then it is `filled` */
-    hyb_stretch *ranges;
-    uint32_t *found; /* (HYB_FOUND_TOKENS) of the lists, one by one */
-    size_t n;
-    bool filled, mixed; /* mixed: the ranges do not rise */
-    uint64_t visited;
-    hybrid_error *error;
-} hyb_allowed;
+/* ==== begin src/text/grammar/letters.c ==== */
+/* text/grammar/letters: what plain characters do to a state: whether all lead to one other, and so on, so that only
+ * their number matters; or nearly all, and which do not.
+ *
+ *     root ::= [^aeiou]{1,9}     all letters lead from a state to the next one; apart are a, e, i, o, u, which do not fit
+ *     ([^x] | "xy")*             apart is x, which leads elsewhere
+ *
+ * A path is the states that the others, which are not apart, lead through. */
 
 /* ---- plain characters ---- */
 
@@ -29708,19 +29749,15 @@ static bool hyb_plain_advance(hyb_match *m, const uint32_t *from, int n_from, in
     return true;
 }
 
-/* Whether all plain characters lead from a state to one other (or to none: HYB_MATCH_DEAD). */
-static bool hyb_plain_look(hyb_match *m, uint32_t state, uint32_t *next)
+/* Whether all characters beyond ASCII lead from a state to one other (or to none: HYB_MATCH_DEAD). */
+static bool hyb_plain_beyond(hyb_match *m, uint32_t state, uint32_t *next)
 {
-    static const uint8_t ascii[3][2] = { { 0x20, 0x21 }, { 0x23, 0x5B }, { 0x5D, 0x7E } };
     static const uint8_t longer[8][5] = { { 0xC2, 0xDF, 0x80, 0xBF, 0 }, { 0xE0, 0xE0, 0xA0, 0xBF, 1 },
                                           { 0xE1, 0xEC, 0x80, 0xBF, 1 }, { 0xED, 0xED, 0x80, 0x9F, 1 },
                                           { 0xEE, 0xEF, 0x80, 0xBF, 1 }, { 0xF0, 0xF0, 0x90, 0xBF, 2 },
                                           { 0xF1, 0xF3, 0x80, 0xBF, 2 }, { 0xF4, 0xF4, 0x80, 0x8F, 2 } };
     uint32_t a[HYB_PLAIN_STATES], b[HYB_PLAIN_STATES];
     int n, i, k;
-    if (hyb_match_next(m, state, ' ', next, NULL)) return false;
-    for (i = 0; i < 3; i++)
-        if (!hyb_plain_advance(m, &state, 1, ascii[i][0], ascii[i][1], a, &n) || n != 1 || a[0] != *next) return false;
     for (i = 0; i < 8; i++) {
         if (!hyb_plain_advance(m, &state, 1, longer[i][0], longer[i][1], a, &n) ||
             !hyb_plain_advance(m, a, n, longer[i][2], longer[i][3], b, &n))
@@ -29729,9 +29766,22 @@ static bool hyb_plain_look(hyb_match *m, uint32_t state, uint32_t *next)
             memcpy(a, b, sizeof a);
             if (!hyb_plain_advance(m, a, n, 0x80, 0xBF, b, &n)) return false;
         }
-        if (n != 1 || b[0] != *next) return false;
+        if (n != 1 || (i && b[0] != *next)) return false;
+        *next = b[0];
     }
     return true;
+}
+
+/* Whether all plain characters lead from a state to one other (or to none: HYB_MATCH_DEAD). */
+static bool hyb_plain_look(hyb_match *m, uint32_t state, uint32_t *next)
+{
+    static const uint8_t ascii[3][2] = { { 0x20, 0x21 }, { 0x23, 0x5B }, { 0x5D, 0x7E } };
+    uint32_t to[HYB_PLAIN_STATES], beyond;
+    int n, i;
+    if (hyb_match_next(m, state, ' ', next, NULL)) return false;
+    for (i = 0; i < 3; i++)
+        if (!hyb_plain_advance(m, &state, 1, ascii[i][0], ascii[i][1], to, &n) || n != 1 || to[0] != *next) return false;
+    return hyb_plain_beyond(m, state, &beyond) && beyond == *next;
 }
 
 /* The same, looked at once. */
@@ -29757,6 +29807,177 @@ static bool hyb_plain_room(hyb_match *m, uint32_t state, uint32_t most, uint32_t
     return true;
 }
 
+/* ---- letters that are apart ---- */
+
+enum {
+    HYB_LETTERS_APART = 24, /* in one state, at most */
+    HYB_PATH_STATES = 33,   /* longer tokens are few: */
+    HYB_LONG_TOKENS = 2048, /* so many at most are tried one by one */
+    HYB_CUT_STATES = 2,     /* where shapes tell of so many, they are asked */
+    HYB_SPOT_SHARE = 32     /* a share of the nodes at most is looked at for their letters */
+};
+
+typedef struct hyb_path {
+    uint32_t states[HYB_PATH_STATES]; /* after so many characters */
+    uint32_t n;                       /* the last of them is that after all more, too */
+    uint32_t room;                    /* characters of the tokens that it tells about */
+    bool more;                        /* longer ones may fit, too */
+    bool cut;                         /* letters that shapes hold for the same are not */
+    uint32_t apart[3];                /* letters that are, in any of the states */
+    uint32_t refused[3];              /* of these, those that fit in none of them */
+} hyb_path;
+
+HYB_INLINE bool hyb_letter_in(const uint32_t letters[3], uint32_t k) { return letters[k / 32] >> k % 32 & 1; }
+HYB_INLINE void hyb_letter_put(uint32_t letters[3], uint32_t k) { letters[k / 32] |= 1u << k % 32; }
+
+/* The states that the letters lead to; false: no memory. to[k] of the two that are not plain is that of the space. */
+static bool hyb_letters_each(hyb_match *m, uint32_t state, uint32_t to[HYB_LETTER_BEYOND])
+{
+    uint32_t k;
+    for (k = 0; k < HYB_LETTER_BEYOND; k++)
+        if (hyb_match_next(m, state, (uint8_t)(k == '"' - 0x20 || k == '\\' - 0x20 ? ' ' : k + 0x20), &to[k], NULL))
+            return false;
+    return true;
+}
+
+/* Where most of the letters lead that fit; HYB_MATCH_DEAD: none does; HYB_MATCH_UNEQUAL: too many are apart. */
+static uint32_t hyb_letters_most(const uint32_t to[HYB_LETTER_BEYOND])
+{
+    uint32_t k, most = HYB_MATCH_DEAD, votes = 0, fit = 0, apart = 0;
+    for (k = 0; k < HYB_LETTER_BEYOND; k++) {
+        if (to[k] == HYB_MATCH_DEAD) continue;
+        fit++;
+        if (!votes) most = to[k];
+        votes += to[k] == most ? 1u : 0xFFFFFFFFu;
+    }
+    for (k = 0; k < HYB_LETTER_BEYOND && fit; k++) apart += to[k] != most;
+    return apart > HYB_LETTERS_APART ? HYB_MATCH_UNEQUAL : most;
+}
+
+/* What the letters do in a state, looked at once. */
+static const hyb_letters *hyb_letters_of(hyb_match *m, uint32_t state)
+{
+    uint32_t to[HYB_LETTER_BEYOND], beyond, k;
+    hyb_letters l;
+    if (m->letters[state].next != HYB_MATCH_UNKNOWN) return &m->letters[state];
+    memset(&l, 0, sizeof l);
+    l.next = hyb_letters_each(m, state, to) ? hyb_letters_most(to) : HYB_MATCH_UNEQUAL;
+    if (l.next != HYB_MATCH_UNEQUAL) {
+        for (k = 0; k < HYB_LETTER_BEYOND; k++) {
+            if (to[k] != l.next) hyb_letter_put(l.apart, k);
+            if (to[k] != l.next && to[k] != HYB_MATCH_DEAD) hyb_letter_put(l.fit, k);
+        }
+        if (!hyb_plain_beyond(m, state, &beyond))
+            l.next = HYB_MATCH_UNEQUAL;
+        else if (beyond != l.next && beyond != HYB_MATCH_DEAD)
+            l.next = HYB_MATCH_UNEQUAL;
+        else if (beyond != l.next)
+            hyb_letter_put(l.apart, HYB_LETTER_BEYOND);
+    }
+    m->letters[state] = l; /* the array may have moved meanwhile */
+    return &m->letters[state];
+}
+
+/* Whether letters that shapes hold for the same do different things: otherwise shapes tell. */
+static bool hyb_letters_cut(const uint32_t apart[3])
+{
+    static const char ranges[3][2] = { { '0', '9' }, { 'A', 'Z' }, { 'a', 'z' } };
+    uint32_t i, k, n;
+    for (i = 0; i < 3; i++) {
+        const uint32_t first = ranges[i][0] - 0x20u, last = ranges[i][1] - 0x20u;
+        for (n = 0, k = first; k <= last; k++) n += hyb_letter_in(apart, k);
+        if (n && n <= last - first) return true;
+    }
+    return false;
+}
+
+/* How often the letters that are apart, and not refused, stand in the tree of plain tokens. */
+static uint32_t hyb_path_spots(const hyb_path *p, const hybrid_lexicon *x)
+{
+    uint32_t k, n = 0;
+    for (k = 0; k < HYB_PLAIN_LETTERS; k++) {
+        if (!hyb_letter_in(p->apart, k) || hyb_letter_in(p->refused, k)) continue;
+        if (k == HYB_LETTER_BEYOND || !x->spots) return HYB_MATCH_UNKNOWN;
+        n += x->spot_first[k + 1] - x->spot_first[k];
+    }
+    return n;
+}
+
+/* One more state of the path; false: it would take longer than to look at all tokens. */
+static bool hyb_path_add(hyb_path *p, uint32_t state, const hyb_letters *l, const hybrid_lexicon *x)
+{
+    int i;
+    for (i = 0; i < 3; i++) {
+        const uint32_t refused = l->apart[i] & ~l->fit[i];
+        p->apart[i] |= l->apart[i];
+        p->refused[i] = p->n ? p->refused[i] & refused : refused;
+    }
+    p->states[p->n++] = state;
+    p->cut = p->cut || hyb_letters_cut(l->apart);
+    return (p->cut || p->n < HYB_CUT_STATES) && hyb_path_spots(p, x) <= x->plain.n / HYB_SPOT_SHARE;
+}
+
+/* The path from a state; false: it tells nothing that shapes do not, or not of most tokens, or not soon. */
+static bool hyb_path_make(hyb_match *m, uint32_t state, const hybrid_lexicon *x, hyb_path *p)
+{
+    memset(p, 0, sizeof *p);
+    p->room = x->longest;
+    while (p->n < x->longest) {
+        const hyb_letters *l = hyb_letters_of(m, state);
+        if (l->next == HYB_MATCH_DEAD || l->next == HYB_MATCH_UNEQUAL || p->n == HYB_PATH_STATES) {
+            p->more = l->next != HYB_MATCH_DEAD;
+            p->room = p->n;
+            break;
+        }
+        if (!hyb_path_add(p, state, l, x)) return false;
+        if (l->next == state) break;
+        state = l->next;
+    }
+    return p->cut && p->room && (!p->more || x->n_plain - x->lengths[p->room + 1] <= HYB_LONG_TOKENS);
+}
+/* ==== end src/text/grammar/letters.c ==== */
+
+/* ==== begin src/text/grammar/mask.c ==== */
+/* text/grammar/mask: which tokens of a vocabulary a text may go on with. They are found as ranges of the lexicon's
+ * lists, and become bits only when no mask is known that came of the same ranges: a string that may have so many
+ * characters more allows what it would with one less, until its end is near. */
+
+enum {
+    HYB_ALLOWED_RANGES = 2048, /* of a mask that can be found again by them */
+    HYB_SINGLE_SHARE = 8,      /* of the tokens below a first symbol, one of so many is tried by itself at most, */
+    HYB_SINGLE_TOKENS = 64,    /* or so many, where a shape does not tell */
+    HYB_FOUND_TOKENS = 2048,   /* that are found one by one before they are put with the others */
+    HYB_SORTED_RANGES = 512,   /* of a mask at most, to be put in order */
+    HYB_FOUND_RANGES = 1024     /* so many of them become ranges at most: more become bits at once */
+};
+
+/* Tokens lists[first..end) of a lexicon. */
+typedef struct hyb_stretch {
+    uint32_t first, end;
+} hyb_stretch;
+
+/* The plain tokens of so many characters, without some letters: of the list by length the first ones. */
+typedef struct hyb_common {
+    uint32_t end, refused[3];
+} hyb_common;
+
+/* What a state allows, while it is found. */
+typedef struct hyb_allowed {
+    hyb_match *m;
+    const hybrid_lexicon *x;
+    uint32_t *stack; /* (deepest + 1) states */
+    uint32_t *mask;  /* (n_words) takes the ranges when there are too many: then it is `filled` */
+    hyb_stretch *ranges;
+    uint32_t *found; /* (HYB_FOUND_TOKENS) of the lists, one by one */
+    uint32_t *marks; /* (hyb_marks_words) bits of nodes of the tree of plain tokens, none set */
+    hyb_common common; /* beside the ranges */
+    size_t n;
+    bool filled, mixed; /* mixed: the ranges do not rise */
+    bool cut;           /* shapes tell nothing */
+    uint64_t visited;
+    hybrid_error *error;
+} hyb_allowed;
+
 /* Whether all that is below a node of a tree of plain tokens fits after a state: its height in bytes, which is not less
  * than in characters, is what is asked for. In the middle of a character there is no room. */
 static bool hyb_allowed_below(hyb_allowed *a, const hyb_tree_node *node, uint32_t state)
@@ -29768,6 +29989,29 @@ static bool hyb_allowed_below(hyb_allowed *a, const hyb_tree_node *node, uint32_
 }
 
 /* ---- ranges ---- */
+
+/* Bits for the tokens that are common. */
+static void hyb_common_fill(const hybrid_lexicon *x, const hyb_common *c, uint32_t *mask)
+{
+    const uint32_t *has;
+    uint32_t k, i;
+    memcpy(mask, x->all_plain, x->n_words * sizeof *mask);
+    for (k = 0; k < HYB_PLAIN_LETTERS; k++) {
+        if (!hyb_letter_in(c->refused, k)) continue;
+        has = x->has + k * x->n_words;
+        for (i = 0; i < x->n_words; i++) mask[i] &= ~has[i];
+    }
+    for (i = c->end; i < x->n_plain; i++) mask[x->lists[i] / 32] &= ~(1u << x->lists[i] % 32);
+}
+
+/* A mask of what is common, or of nothing. */
+static void hyb_common_begin(const hybrid_lexicon *x, const hyb_common *c, uint32_t *mask)
+{
+    if (c->end)
+        hyb_common_fill(x, c, mask);
+    else
+        memset(mask, 0, x->n_words * sizeof *mask);
+}
 
 /* Ranges become bits. */
 static void hyb_allowed_fill(const hybrid_lexicon *x, const hyb_stretch *ranges, size_t n, uint32_t *mask)
@@ -29812,6 +30056,13 @@ static bool hyb_ranges_turn(const int32_t *lists, const hyb_stretch *p, size_t n
     return true;
 }
 
+/* From now on there are bits. */
+static void hyb_allowed_bits(hyb_allowed *a)
+{
+    if (!a->filled) hyb_common_begin(a->x, &a->common, a->mask);
+    a->filled = true;
+}
+
 static void hyb_allowed_add(hyb_allowed *a, uint32_t first, uint32_t end)
 {
     if (first == end) return;
@@ -29821,9 +30072,8 @@ static void hyb_allowed_add(hyb_allowed *a, uint32_t first, uint32_t end)
     }
     if (a->n && a->ranges[a->n - 1].end > first) a->mixed = true;
     if (a->n == HYB_ALLOWED_RANGES) {
-        if (!a->filled) memset(a->mask, 0, a->x->n_words * sizeof *a->mask);
+        hyb_allowed_bits(a);
         hyb_allowed_fill(a->x, a->ranges, a->n, a->mask);
-        a->filled = true;
         a->n = 0;
     }
     a->ranges[a->n].first = first;
@@ -29842,14 +30092,12 @@ static void hyb_allowed_undo(hyb_allowed *a, size_t n, uint32_t end)
 static void hyb_allowed_flush(hyb_allowed *a, size_t n)
 {
     const int32_t *lists = a->x->lists;
-    size_t i;
-    if (n > HYB_FOUND_RANGES && !a->filled) {
-        memset(a->mask, 0, a->x->n_words * sizeof *a->mask);
-        a->filled = true;
-    }
+    size_t i, runs = 0;
+    for (i = 0; i < n; i++) runs += !i || a->found[i] != a->found[i - 1] + 1;
+    if (a->n + runs > HYB_FOUND_RANGES) hyb_allowed_bits(a);
     for (i = 0; i < n; i++) {
         const uint32_t k = a->found[i];
-        if (n > HYB_FOUND_RANGES)
+        if (a->filled)
             a->mask[lists[k] / 32] |= 1u << lists[k] % 32;
         else
             hyb_allowed_add(a, k, k + 1);
@@ -29910,15 +30158,15 @@ static hybrid_result hyb_allowed_first(hyb_allowed *a, const hyb_tree *t, uint8_
     return hyb_allowed_bytes(a, t, i, stop);
 }
 
-/* Tokens that begin with a node's shape, whose state is in the stack, one by one. */
-static hybrid_result hyb_allowed_singles(hyb_allowed *a, const hyb_tree *t, const hyb_tree_node *node)
+/* Tokens first..end of the lists, one by one. Their first bytes lead to the state in the stack. */
+static hybrid_result hyb_allowed_singles(hyb_allowed *a, uint32_t first, uint32_t end, uint32_t bytes)
 {
     uint32_t k;
     size_t i;
-    for (k = node->token; k < t->nodes[node->skip].token; k++) {
+    for (k = first; k < end; k++) {
         const hybrid_string s = a->x->spelling[a->x->lists[k]].bytes;
-        uint32_t at = a->stack[node->depth - 1];
-        for (i = node->depth - 1; i < s.size && at != HYB_MATCH_DEAD; i++) {
+        uint32_t at = a->stack[bytes];
+        for (i = bytes; i < s.size && at != HYB_MATCH_DEAD; i++) {
             const hybrid_result r = hyb_match_next(a->m, at, (uint8_t)s.data[i], &at, a->error);
             if (r) return r;
             a->visited++;
@@ -29927,6 +30175,98 @@ static hybrid_result hyb_allowed_singles(hyb_allowed *a, const hyb_tree *t, cons
     }
     return HYBRID_OK;
 }
+
+/* ---- letters ---- */
+
+/* Words of `marks`. */
+HYB_INLINE size_t hyb_marks_words(const hybrid_lexicon *x) { return x->plain.n / 32 + 1; }
+
+/* Marks the nodes where a letter is apart, which may be in a token that the path tells about. */
+static void hyb_allowed_mark(hyb_allowed *a, const hyb_path *p, const uint32_t letters[3])
+{
+    const hybrid_lexicon *x = a->x;
+    uint32_t k, i;
+    for (k = 0; k < HYB_LETTER_BEYOND; k++) {
+        if (!hyb_letter_in(letters, k)) continue;
+        for (i = x->spot_first[k]; i < x->spot_first[k + 1]; i++) {
+            const uint32_t node = x->spots[i] % HYB_SPOT_NODES, at = HYB_MIN(x->spots[i] >> 24, p->n - 1);
+            if (x->spots[i] >> 24 < p->room && hyb_letter_in(a->m->letters[p->states[at]].apart, k))
+                a->marks[node / 32] |= 1u << node % 32;
+        }
+    }
+}
+
+/* Whether what stands before a node leads along the path: no letter of it is refused. */
+static hybrid_result hyb_allowed_along(hyb_allowed *a, const hyb_tree_node *node, uint32_t from, bool *along)
+{
+    const hybrid_string s = a->x->spelling[a->x->lists[node->token]].bytes;
+    uint32_t at = a->stack[0], i;
+    hybrid_result r = HYBRID_OK;
+    for (i = 0; i + 1u < node->depth && !r; i++) r = hyb_match_next(a->m, at, (uint8_t)s.data[i], &at, a->error);
+    *along = at == from;
+    return r;
+}
+
+/* The tokens below a node where a letter is apart, in a state that the path comes to: what is common has them, or has
+ * not, by other letters. */
+static hybrid_result hyb_allowed_spot(hyb_allowed *a, const hyb_tree_node *node, uint32_t from)
+{
+    const hyb_tree *t = &a->x->plain;
+    const int32_t *lists = a->x->lists;
+    const uint32_t end = t->nodes[node->skip].token;
+    uint32_t next, i = (uint32_t)lists[node->token];
+    bool along = a->mask[i / 32] >> i % 32 & 1;
+    hybrid_result r = hyb_match_next(a->m, from, node->byte, &next, a->error);
+    a->visited++;
+    if (!r && next != HYB_MATCH_DEAD && !along) r = hyb_allowed_along(a, node, from, &along);
+    for (i = node->token; i < end; i++) a->mask[lists[i] / 32] &= ~(1u << lists[i] % 32);
+    if (r || next == HYB_MATCH_DEAD || !along) return r;
+    a->stack[node->depth - 1] = from;
+    return hyb_allowed_bytes(a, t, (uint32_t)(node - t->nodes), node->skip);
+}
+
+/* All marked nodes but those below another, and no mark is left. */
+static hybrid_result hyb_allowed_spots(hyb_allowed *a, const hyb_path *p)
+{
+    const hybrid_lexicon *x = a->x;
+    const size_t n = hyb_marks_words(x);
+    uint32_t at[HYB_PLAIN_LETTERS], below = 0, node, k;
+    hybrid_result r = HYBRID_OK;
+    size_t i;
+    memcpy(at, x->spot_first, sizeof at);
+    for (i = 0; i < n; i++) {
+        uint32_t bits = a->marks[i];
+        for (node = 32 * (uint32_t)i; bits; bits >>= 1, node++) {
+            if (!(bits & 1) || node < below || r) continue;
+            k = hyb_letter_of(x->plain.nodes[node].byte);
+            while (x->spots[at[k]] % HYB_SPOT_NODES < node) at[k]++;
+            r = hyb_allowed_spot(a, &x->plain.nodes[node], p->states[HYB_MIN(x->spots[at[k]] >> 24, p->n - 1)]);
+            below = x->plain.nodes[node].skip;
+        }
+        a->marks[i] = 0;
+    }
+    return r;
+}
+
+/* Plain tokens by their letters: all that have none that is apart fit, those with one that is refused do not, and the
+ * others are looked at from there on. */
+static hybrid_result hyb_allowed_letters(hyb_allowed *a, const hyb_path *p)
+{
+    const hybrid_lexicon *x = a->x;
+    uint32_t others[3], k;
+    hybrid_result r = HYBRID_OK;
+    for (k = 0; k < 3; k++) others[k] = p->apart[k] & ~p->refused[k];
+    a->common.end = x->lengths[p->room + 1];
+    memcpy(a->common.refused, p->refused, sizeof p->refused);
+    if (others[0] || others[1] || others[2]) {
+        hyb_allowed_bits(a);
+        hyb_allowed_mark(a, p, others);
+        r = hyb_allowed_spots(a, p);
+    }
+    return r || !p->more ? r : hyb_allowed_singles(a, a->common.end, (uint32_t)x->n_plain, 0);
+}
+
+/* ---- shapes ---- */
 
 /* Where all bytes low..high lead from a state; HYB_MATCH_UNEQUAL: not to one. */
 static hybrid_result hyb_match_same(hyb_match *m, uint32_t state, uint8_t low, uint8_t high, uint32_t *next,
@@ -29978,7 +30318,7 @@ static hybrid_result hyb_allowed_shapes(hyb_allowed *a, const hyb_tree *t, const
             const uint32_t below = hyb_tree_below(t, node);
             if (below <= left) {
                 left -= below;
-                r = hyb_allowed_singles(a, t, node);
+                r = hyb_allowed_singles(a, node->token, t->nodes[node->skip].token, node->depth - 1u);
                 i = node->skip;
             } else {
                 const uint8_t *range = a->x->symbols[t->nodes[first].byte];
@@ -30030,14 +30370,18 @@ static hybrid_result hyb_allowed_controls(hyb_allowed *a, uint32_t state)
     return HYBRID_OK;
 }
 
-/* Plain tokens: by their number of characters, where only that matters. */
+/* Plain tokens: by their number of characters, where only that matters; by their letters, where few are apart. */
 static hybrid_result hyb_allowed_plain(hyb_allowed *a, uint32_t state)
 {
     const hybrid_lexicon *x = a->x;
     uint32_t room;
-    if (!hyb_plain_room(a->m, state, x->longest, &room)) return hyb_allowed_shapes(a, &x->plain_shapes, &x->plain);
-    hyb_allowed_add(a, 0, x->lengths[room + 1]);
-    return HYBRID_OK;
+    hyb_path p;
+    if (hyb_plain_room(a->m, state, x->longest, &room)) {
+        hyb_allowed_add(a, 0, x->lengths[room + 1]);
+        return HYBRID_OK;
+    }
+    if ((a->cut = hyb_path_make(a->m, state, x, &p))) return hyb_allowed_letters(a, &p);
+    return hyb_allowed_shapes(a, &x->plain_shapes, &x->plain);
 }
 
 /* The tokens that a text in this state may go on with. controls: they are text, too. */
@@ -30047,10 +30391,13 @@ static hybrid_result hyb_allowed_find(hyb_allowed *a, uint32_t state, bool contr
     const uint32_t ends = (uint32_t)(x->ends - x->lists);
     hybrid_result r;
     a->n = 0;
-    a->filled = a->mixed = false;
+    a->filled = a->mixed = a->cut = false;
+    memset(&a->common, 0, sizeof a->common);
     a->stack[0] = state;
     r = hyb_allowed_plain(a, state);
-    if (!r) r = hyb_allowed_shapes(a, &x->other_shapes, &x->others);
+    if (!r)
+        r = a->cut ? hyb_allowed_bytes(a, &x->others, 0, (uint32_t)x->others.n)
+                   : hyb_allowed_shapes(a, &x->other_shapes, &x->others);
     if (!r && controls) r = hyb_allowed_controls(a, state);
     if (!r && hyb_match_end(a->m, state)) hyb_allowed_add(a, ends, ends + (uint32_t)x->n_ends);
     hyb_allowed_sort(a);
@@ -30079,8 +30426,10 @@ enum {
 /* A mask that came up lately, and what it came of. */
 typedef struct hyb_mask {
     uint32_t *words;   /* (n_words), and behind them */
-    hyb_stretch *ranges; /* (n, HYB_ALLOWED_RANGES at most); n = 0: too many to be kept, or none */
+    hyb_stretch *ranges; /* (n, HYB_ALLOWED_RANGES at most) */
     size_t n;
+    hyb_common common;   /* beside them */
+    bool filled;         /* there was more than that */
     uint32_t used, hash; /* used: by the clock; 0: there is no mask */
     uint32_t round;      /* counts what it was used for */
 } hyb_mask;
@@ -30089,6 +30438,7 @@ typedef struct hyb_masks {
     const hybrid_lexicon *lexicon;
     uint32_t *stack;     /* (deepest + 1), and behind them */
     uint32_t *found;     /* (HYB_FOUND_TOKENS) */
+    uint32_t *marks;     /* (hyb_marks_words) */
     hyb_stretch *ranges; /* (HYB_ALLOWED_RANGES) of the mask that is made */
     hyb_mask kept[HYB_MASKS];
     struct {
@@ -30301,7 +30651,7 @@ HYB_BORDER(hybrid_result, hybrid_matcher_accept,
 static hybrid_result hyb_masks_begin(hybrid_matcher *m, const hybrid_lexicon *x, hybrid_error *error)
 {
     const uint64_t visited = m->masks.visited;
-    const size_t n = (size_t)x->deepest + 1 + HYB_FOUND_TOKENS;
+    const size_t n = (size_t)x->deepest + 1 + HYB_FOUND_TOKENS + hyb_marks_words(x);
     uint32_t *stack = (uint32_t *)hyb_calloc(m->rt, n, sizeof *stack);
     hyb_stretch *ranges = (hyb_stretch *)hyb_calloc(m->rt, HYB_ALLOWED_RANGES, sizeof *ranges);
     if (!stack || !ranges) {
@@ -30313,6 +30663,7 @@ static hybrid_result hyb_masks_begin(hybrid_matcher *m, const hybrid_lexicon *x,
     memset(&m->masks, 0, sizeof m->masks);
     m->masks.stack = stack;
     m->masks.found = stack + x->deepest + 1;
+    m->masks.marks = m->masks.found + HYB_FOUND_TOKENS;
     m->masks.ranges = ranges;
     m->masks.lexicon = x;
     m->masks.visited = visited;
@@ -30340,29 +30691,33 @@ static hyb_mask *hyb_masks_oldest(hybrid_matcher *m, hybrid_error *error)
 static bool hyb_masks_change(const hyb_masks *k, hyb_mask *mask, const hyb_allowed *a)
 {
     const hyb_mask *last = k->last ? &k->kept[k->last - 1] : NULL;
-    if (!last || !last->used || !last->n || a->filled) return false;
+    if (!last || !last->used || last->filled || a->filled) return false;
+    if (memcmp(&last->common, &a->common, sizeof a->common)) return false;
     memcpy(mask->words, last->words, a->x->n_words * sizeof *mask->words);
-    return hyb_ranges_turn(a->x->lists, last->ranges, last->n, a->ranges, a->n, hyb_ranges_size(a->ranges, a->n) / 2,
-                           mask->words);
+    return hyb_ranges_turn(a->x->lists, last->ranges, last->n, a->ranges, a->n, (a->common.end ? a->x->n_words : 0) + hyb_ranges_size(a->ranges, a->n) / 2, mask->words);
 }
 
 /* The mask of what a state allows: one that is there, or this one. */
 static hyb_mask *hyb_masks_take(hyb_masks *k, hyb_mask *mask, const hyb_allowed *a)
 {
-    uint32_t hash = 0;
+    uint32_t hash = a->common.end;
     size_t i;
+    for (i = 0; i < 3; i++) hash = (hash ^ a->common.refused[i]) * 0x9E3779B1u;
     for (i = 0; i < a->n; i++) hash = ((hash ^ a->ranges[i].first) * 0x9E3779B1u ^ a->ranges[i].end) * 0x85EBCA77u;
     for (i = 0; i < HYB_MASKS && !a->filled; i++) {
         hyb_mask *other = &k->kept[i];
-        if (other->used && other->hash == hash && other->n == a->n && a->n &&
+        if (other->used && other->hash == hash && other->n == a->n && !other->filled &&
+            !memcmp(&other->common, &a->common, sizeof a->common) &&
             !memcmp(other->ranges, a->ranges, a->n * sizeof *a->ranges))
             return other;
     }
     if (!hyb_masks_change(k, mask, a)) {
-        if (!a->filled) memset(mask->words, 0, a->x->n_words * sizeof *mask->words);
+        if (!a->filled) hyb_common_begin(a->x, &a->common, mask->words);
         hyb_allowed_fill(a->x, a->ranges, a->n, mask->words);
     }
     mask->n = a->filled ? 0 : a->n;
+    mask->filled = a->filled;
+    mask->common = a->common;
     mask->hash = hash;
     mask->round++;
     if (mask->n) memcpy(mask->ranges, a->ranges, a->n * sizeof *a->ranges);
@@ -30385,6 +30740,7 @@ static hybrid_result hyb_matcher_mask_new(hybrid_matcher *m, hyb_mask **mask, hy
     a.mask = oldest->words;
     a.ranges = k->ranges;
     a.found = k->found;
+    a.marks = k->marks;
     a.error = error;
     oldest->used = 0;
     m->match.full = false;

@@ -134,6 +134,7 @@ HYB_COLD_BEGIN
 HYB_COLD_END
 #include "text/grammar/lexicon.c"
 #include "text/grammar/match.c"
+#include "text/grammar/letters.c"
 #include "text/grammar/mask.c"
 HYB_TEPID_BEGIN
 #include "text/grammar/grammar.c"

@@ -522,6 +522,11 @@ static void masks_counted(const hybrid_tokenizer *tok, const hybrid_lexicon *x)
         { "root ::= [^\\u00E0-\\u00EF]+ [\\u00E0-\\u00EF]", "ab\xC3\xB9\xE2\x82\xAC\xC3\xA9" },
         { "root ::= ([a-z]+ [ \\n\\t]{1,3}){2,}", "so  it\n\tgoes " },
         { "root ::= [a-z]{2,4}{2,3} [a-z0-9]{5}", "lighthouseof9" },
+        { "root ::= ([^x\\n] [^yk\\n] [^z\\n]?){1,60}", "yz quick" },
+        { "root ::= ([^x] | \"x\"+ [^xy] | \"x\"+ \"y\" [^xz])*", "abxxyaxbyz" },
+        { "root ::= ([^qx\\u00E9] | \"q\" [a-f] [^e])* \"\\u00E9\"?", "aqb4\xC3\xA9" },
+        { "root ::= ([^zQ]{1,40} \"z\"){1,3} \"Q\"?", "a\xE4\xBD\xA0zbzczQ" },
+        { "root ::= ([^\\u0400-\\u04FF\\nk] | \"k\" \"a\")*", "oka\xC3\xA9" },
     };
     static const char *const schemas[][2] = {
         { "{\"type\": \"object\", \"properties\": {\"t\": {\"type\": \"string\", \"maxLength\": 20}}}",
@@ -562,6 +567,33 @@ static void masks_shared(const hybrid_lexicon *x)
     CHECK(n <= 3, "%u masks take memory", (unsigned)n);
     hybrid_matcher_destroy(m);
     hybrid_grammar_destroy(g);
+}
+
+/* Where few letters are apart, few nodes are looked at. */
+static void masks_apart(const hybrid_lexicon *x)
+{
+    static const char *const rows[][2] = { { "root ::= [^aeiou\\n]{1,400}", "Th lghths " },
+                                           { "root ::= ([^x] | \"x\"+ [^xy] | \"x\"+ \"y\" [^xz])*", "abxxyaxb" },
+                                           { "root ::= ([^q] | \"qu\")+", "light quay" } };
+    hybrid_grammar *g;
+    hybrid_matcher *m;
+    const uint32_t *mask;
+    hybrid_error err;
+    size_t i, k, n;
+    for (i = 0; i < HYB_COUNT(rows); i++) {
+        uint64_t visited;
+        CHECK(!gbnf(rows[i][0], &g, &err) && !hybrid_matcher_create(g, &m, &err), "%s", err.message);
+        for (k = 0; rows[i][1][k]; k++) {
+            visited = m->masks.visited;
+            CHECK(!hybrid_matcher_mask(m, x, &mask, &n, &err) && !hybrid_matcher_accept(m, rows[i][1] + k, 1, &err),
+                  "%s", err.message);
+            visited = m->masks.visited - visited;
+            CHECK(visited <= x->others.n + HYB_MAX(x->plain.n / 8, 1024), "%s, %u characters: %u nodes of %u and %u", rows[i][0],
+                  (unsigned)k, (unsigned)visited, (unsigned)x->plain.n, (unsigned)x->others.n);
+        }
+        hybrid_matcher_destroy(m);
+        hybrid_grammar_destroy(g);
+    }
 }
 
 /* Masks stay right when states get other numbers, because tables were full. */
@@ -630,6 +662,7 @@ static void masks_of(const char *path)
     }
     masks_counted(tok, x);
     masks_shared(x);
+    masks_apart(x);
     if (x->n_tokens < 1000) masks_forgotten(tok, x);
     printf("%s: %u tokens, trees of %u plain and %u other nodes, %u and %u of shapes\n", path, (unsigned)x->n_tokens,
            (unsigned)x->plain.n, (unsigned)x->others.n, (unsigned)x->plain_shapes.n, (unsigned)x->other_shapes.n);

@@ -25,8 +25,10 @@ enum {
 /* A mask that came up lately, and what it came of. */
 typedef struct hyb_mask {
     uint32_t *words;   /* (n_words), and behind them */
-    hyb_stretch *ranges; /* (n, HYB_ALLOWED_RANGES at most); n = 0: too many to be kept, or none */
+    hyb_stretch *ranges; /* (n, HYB_ALLOWED_RANGES at most) */
     size_t n;
+    hyb_common common;   /* beside them */
+    bool filled;         /* there was more than that */
     uint32_t used, hash; /* used: by the clock; 0: there is no mask */
     uint32_t round;      /* counts what it was used for */
 } hyb_mask;
@@ -35,6 +37,7 @@ typedef struct hyb_masks {
     const hybrid_lexicon *lexicon;
     uint32_t *stack;     /* (deepest + 1), and behind them */
     uint32_t *found;     /* (HYB_FOUND_TOKENS) */
+    uint32_t *marks;     /* (hyb_marks_words) */
     hyb_stretch *ranges; /* (HYB_ALLOWED_RANGES) of the mask that is made */
     hyb_mask kept[HYB_MASKS];
     struct {
@@ -247,7 +250,7 @@ HYB_BORDER(hybrid_result, hybrid_matcher_accept,
 static hybrid_result hyb_masks_begin(hybrid_matcher *m, const hybrid_lexicon *x, hybrid_error *error)
 {
     const uint64_t visited = m->masks.visited;
-    const size_t n = (size_t)x->deepest + 1 + HYB_FOUND_TOKENS;
+    const size_t n = (size_t)x->deepest + 1 + HYB_FOUND_TOKENS + hyb_marks_words(x);
     uint32_t *stack = (uint32_t *)hyb_calloc(m->rt, n, sizeof *stack);
     hyb_stretch *ranges = (hyb_stretch *)hyb_calloc(m->rt, HYB_ALLOWED_RANGES, sizeof *ranges);
     if (!stack || !ranges) {
@@ -259,6 +262,7 @@ static hybrid_result hyb_masks_begin(hybrid_matcher *m, const hybrid_lexicon *x,
     memset(&m->masks, 0, sizeof m->masks);
     m->masks.stack = stack;
     m->masks.found = stack + x->deepest + 1;
+    m->masks.marks = m->masks.found + HYB_FOUND_TOKENS;
     m->masks.ranges = ranges;
     m->masks.lexicon = x;
     m->masks.visited = visited;
@@ -286,29 +290,33 @@ static hyb_mask *hyb_masks_oldest(hybrid_matcher *m, hybrid_error *error)
 static bool hyb_masks_change(const hyb_masks *k, hyb_mask *mask, const hyb_allowed *a)
 {
     const hyb_mask *last = k->last ? &k->kept[k->last - 1] : NULL;
-    if (!last || !last->used || !last->n || a->filled) return false;
+    if (!last || !last->used || last->filled || a->filled) return false;
+    if (memcmp(&last->common, &a->common, sizeof a->common)) return false;
     memcpy(mask->words, last->words, a->x->n_words * sizeof *mask->words);
-    return hyb_ranges_turn(a->x->lists, last->ranges, last->n, a->ranges, a->n, hyb_ranges_size(a->ranges, a->n) / 2,
-                           mask->words);
+    return hyb_ranges_turn(a->x->lists, last->ranges, last->n, a->ranges, a->n, (a->common.end ? a->x->n_words : 0) + hyb_ranges_size(a->ranges, a->n) / 2, mask->words);
 }
 
 /* The mask of what a state allows: one that is there, or this one. */
 static hyb_mask *hyb_masks_take(hyb_masks *k, hyb_mask *mask, const hyb_allowed *a)
 {
-    uint32_t hash = 0;
+    uint32_t hash = a->common.end;
     size_t i;
+    for (i = 0; i < 3; i++) hash = (hash ^ a->common.refused[i]) * 0x9E3779B1u;
     for (i = 0; i < a->n; i++) hash = ((hash ^ a->ranges[i].first) * 0x9E3779B1u ^ a->ranges[i].end) * 0x85EBCA77u;
     for (i = 0; i < HYB_MASKS && !a->filled; i++) {
         hyb_mask *other = &k->kept[i];
-        if (other->used && other->hash == hash && other->n == a->n && a->n &&
+        if (other->used && other->hash == hash && other->n == a->n && !other->filled &&
+            !memcmp(&other->common, &a->common, sizeof a->common) &&
             !memcmp(other->ranges, a->ranges, a->n * sizeof *a->ranges))
             return other;
     }
     if (!hyb_masks_change(k, mask, a)) {
-        if (!a->filled) memset(mask->words, 0, a->x->n_words * sizeof *mask->words);
+        if (!a->filled) hyb_common_begin(a->x, &a->common, mask->words);
         hyb_allowed_fill(a->x, a->ranges, a->n, mask->words);
     }
     mask->n = a->filled ? 0 : a->n;
+    mask->filled = a->filled;
+    mask->common = a->common;
     mask->hash = hash;
     mask->round++;
     if (mask->n) memcpy(mask->ranges, a->ranges, a->n * sizeof *a->ranges);
@@ -331,6 +339,7 @@ static hybrid_result hyb_matcher_mask_new(hybrid_matcher *m, hyb_mask **mask, hy
     a.mask = oldest->words;
     a.ranges = k->ranges;
     a.found = k->found;
+    a.marks = k->marks;
     a.error = error;
     oldest->used = 0;
     m->match.full = false;

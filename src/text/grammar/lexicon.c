@@ -9,6 +9,9 @@
  * Where a grammar makes no difference between small letters, it makes none between "cat" and "car": the tree of shapes
  * has a thirtieth of the nodes.
  *
+ * Where it does, but few letters do anything else than the others, those tell which tokens to look at: for each letter
+ * there are the tokens that have it, as bits, and the places where it stands in the tree of the bytes.
+ *
  * Nearly all tokens are plain: whole characters, none of which means anything in a JSON string. They have trees of
  * their own, which are not walked where all plain characters lead to one state, that to one state, and so on: then only
  * their number matters. So in a string, of the whole vocabulary a twentieth is looked at. */
@@ -22,7 +25,10 @@
 enum {
     HYB_DEEPEST_TOKEN = 65535, /* bytes */
     HYB_BRANCH_DEPTH = 3, /* a node that is deeper, or has fewer tokens below it, is not worth a look at its height */
-    HYB_BRANCH_TOKENS = 32
+    HYB_BRANCH_TOKENS = 32,
+    HYB_PLAIN_LETTERS = 96,      /* of plain text: 0x20 to 0x7E, and one for all characters beyond */
+    HYB_LETTER_BEYOND = 95,
+    HYB_SPOT_NODES = 1 << 24 /* a spot is a node, and how many characters stand before it: 255 or more are 255 */
 };
 
 typedef struct hyb_spelling {
@@ -57,12 +63,16 @@ struct hybrid_lexicon {
     int32_t *ends;          /* tokens that end an answer (n_ends); */
     int32_t *named;         /* and the control tokens (n_controls) */
     uint32_t *all_plain;    /* (n_words) a bit for each plain token */
+    uint32_t *has;          /* (HYB_PLAIN_LETTERS, n_words) a bit for each plain token that has the letter */
+    uint32_t *spots;        /* (spot_first[HYB_PLAIN_LETTERS - 1]) where each letter stands in the tree of plain tokens, by */
+                            /* rising nodes; NULL: that has too many nodes */
     uint32_t *lengths;      /* (longest + 3) how many of them have fewer characters than each number */
     hyb_spelling *spelling; /* (n_tokens) of every token that is text; the bytes are in `bytes` */
     hyb_spelling *controls; /* (n_controls) names of control tokens that end no answer, by rising id */
     char *bytes;
     size_t n_tokens, n_words, n_plain, n_ends, n_controls, n_lists;
     uint32_t longest, deepest; /* characters of a plain token; bytes of any */
+    uint32_t spot_first[HYB_PLAIN_LETTERS]; /* the first spot of each letter, and behind the last */
     uint8_t symbols[256][2];   /* the bytes that each symbol stands for: first and last */
     uint8_t wide[256];         /* of those that stand for several, one more than their place in hyb_symbols; or 0 */
 };
@@ -118,6 +128,9 @@ static void hyb_shape_of(const char *bytes, size_t n, char *shape)
         shape[i] = (char)hyb_symbol_first(b);
     }
 }
+
+/* The letter of a byte of plain text. */
+HYB_INLINE uint32_t hyb_letter_of(uint8_t b) { return b < 0x80 ? b - 0x20u : (uint32_t)HYB_LETTER_BEYOND; }
 
 /* ---- the trees ---- */
 
@@ -203,6 +216,8 @@ static void hyb_lexicon_free(hybrid_lexicon *x)
                              x->other_shapes.nodes,
                              x->lists,
                              x->all_plain,
+                             x->has,
+                             x->spots,
                              x->lengths,
                              x->spelling,
                              x->controls,
@@ -329,6 +344,43 @@ static hybrid_result hyb_lexicon_trees(hybrid_lexicon *x, hyb_spelling *list, ui
     return r ? r : hyb_tree_make(x, &x->other_shapes, list + others, x->n_tokens - others, false, open, error);
 }
 
+/* Which plain tokens have each letter. */
+static hybrid_result hyb_lexicon_letters(hybrid_lexicon *x, hybrid_error *error)
+{
+    size_t i, k;
+    if (!(x->has = (uint32_t *)hyb_calloc(x->rt, HYB_PLAIN_LETTERS * x->n_words + 1, sizeof *x->has)))
+        return hyb_fail_memory(error, HYB_PLAIN_LETTERS * x->n_words * sizeof *x->has);
+    for (i = 0; i < x->n_tokens; i++) {
+        const hybrid_string s = x->spelling[i].bytes;
+        if (!(x->all_plain[i / 32] >> i % 32 & 1)) continue;
+        for (k = 0; k < s.size; k++) x->has[hyb_letter_of((uint8_t)s.data[k]) * x->n_words + i / 32] |= 1u << i % 32;
+    }
+    return HYBRID_OK;
+}
+
+/* Where each letter stands in the tree of plain tokens: first counts, then places. open: room for the bytes of the
+ * longest token, for how many characters stand before each. */
+static hybrid_result hyb_lexicon_spots(hybrid_lexicon *x, uint32_t *open, hybrid_error *error)
+{
+    const hyb_tree *t = &x->plain;
+    uint32_t at[HYB_PLAIN_LETTERS], i, k;
+    if (t->n >= HYB_SPOT_NODES) return HYBRID_OK;
+    memset(at, 0, sizeof at);
+    for (i = 0; i < t->n; i++) at[hyb_letter_of(t->nodes[i].byte)]++;
+    for (k = 0; k < HYB_LETTER_BEYOND; k++) x->spot_first[k + 1] = x->spot_first[k] + at[k];
+    memcpy(at, x->spot_first, sizeof at);
+    if (!(x->spots = (uint32_t *)hyb_calloc(x->rt, (size_t)x->spot_first[HYB_LETTER_BEYOND] + 1, sizeof *x->spots)))
+        return hyb_fail_memory(error, (x->spot_first[HYB_LETTER_BEYOND] + 1) * sizeof *x->spots);
+    for (i = 0; i < t->n; i++) {
+        const hyb_tree_node *node = &t->nodes[i];
+        const uint32_t before = node->depth > 1 ? open[node->depth - 2] : 0;
+        k = hyb_letter_of(node->byte);
+        open[node->depth - 1] = before + ((node->byte & 0xC0) != 0x80);
+        if (k != HYB_LETTER_BEYOND) x->spots[at[k]++] = i | HYB_MIN(before, 255u) << 24;
+    }
+    return HYBRID_OK;
+}
+
 static hybrid_result hyb_lexicon_build(hybrid_lexicon *x, const hybrid_tokenizer *tok, hybrid_error *error)
 {
     hyb_spelling *list;
@@ -338,7 +390,8 @@ static hybrid_result hyb_lexicon_build(hybrid_lexicon *x, const hybrid_tokenizer
     hybrid_result r;
     x->n_tokens = (size_t)hybrid_vocab_size(tok);
     x->n_words = (x->n_tokens + 31) / 32;
-    if ((r = hyb_lexicon_copy(x, tok, error)) != HYBRID_OK || (r = hyb_lexicon_measure(x, error)) != HYBRID_OK)
+    if ((r = hyb_lexicon_copy(x, tok, error)) != HYBRID_OK || (r = hyb_lexicon_measure(x, error)) != HYBRID_OK ||
+        (r = hyb_lexicon_letters(x, error)) != HYBRID_OK)
         return r;
     hyb_lexicon_marks(x, tok);
     hyb_symbols_fill(x->symbols, x->wide);
@@ -350,6 +403,7 @@ static hybrid_result hyb_lexicon_build(hybrid_lexicon *x, const hybrid_tokenizer
         r = hyb_lexicon_trees(x, list, open, shapes, error);
     else
         r = hyb_fail_memory(error, (x->n_tokens + 1) * sizeof *list);
+    if (!r) r = hyb_lexicon_spots(x, open, error);
     hyb_free(x->rt, list);
     hyb_free(x->rt, open);
     hyb_free(x->rt, shapes);

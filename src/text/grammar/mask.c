@@ -4,8 +4,7 @@
 #ifndef HYB_TEXT_GRAMMAR_MASK_C
 #define HYB_TEXT_GRAMMAR_MASK_C
 #include "../../core/lifetime.c"
-#include "lexicon.c"
-#include "match.c"
+#include "letters.c"
 
 enum {
     HYB_ALLOWED_RANGES = 2048, /* of a mask that can be found again by them */
@@ -13,13 +12,18 @@ enum {
     HYB_SINGLE_TOKENS = 64,    /* or so many, where a shape does not tell */
     HYB_FOUND_TOKENS = 2048,   /* that are found one by one before they are put with the others */
     HYB_SORTED_RANGES = 512,   /* of a mask at most, to be put in order */
-    HYB_FOUND_RANGES = 256     /* so many of them become ranges at most: more become bits at once */
+    HYB_FOUND_RANGES = 1024     /* so many of them become ranges at most: more become bits at once */
 };
 
 /* Tokens lists[first..end) of a lexicon. */
 typedef struct hyb_stretch {
     uint32_t first, end;
 } hyb_stretch;
+
+/* The plain tokens of so many characters, without some letters: of the list by length the first ones. */
+typedef struct hyb_common {
+    uint32_t end, refused[3];
+} hyb_common;
 
 /* What a state allows, while it is found. */
 typedef struct hyb_allowed {
@@ -29,82 +33,14 @@ typedef struct hyb_allowed {
     uint32_t *mask;  /* (n_words) takes the ranges when there are too many: then it is `filled` */
     hyb_stretch *ranges;
     uint32_t *found; /* (HYB_FOUND_TOKENS) of the lists, one by one */
+    uint32_t *marks; /* (hyb_marks_words) bits of nodes of the tree of plain tokens, none set */
+    hyb_common common; /* beside the ranges */
     size_t n;
     bool filled, mixed; /* mixed: the ranges do not rise */
+    bool cut;           /* shapes tell nothing */
     uint64_t visited;
     hybrid_error *error;
 } hyb_allowed;
-
-/* ---- plain characters ---- */
-
-enum { HYB_PLAIN_STATES = 8 };
-
-/* The states that bytes low..high lead to from some states; false: more than a few, or no memory. */
-static bool hyb_plain_advance(hyb_match *m, const uint32_t *from, int n_from, int low, int high, uint32_t *to,
-                              int *n_to)
-{
-    int i, k, b;
-    uint32_t next;
-    *n_to = 0;
-    for (i = 0; i < n_from; i++)
-        for (b = low; b <= high; b++) {
-            if (b > low && m->rules->class_of[b] == m->rules->class_of[b - 1]) continue;
-            if (hyb_match_next(m, from[i], (uint8_t)b, &next, NULL)) return false;
-            for (k = 0; k < *n_to && to[k] != next; k++) {}
-            if (k == HYB_PLAIN_STATES) return false;
-            if (k == *n_to) to[(*n_to)++] = next;
-        }
-    return true;
-}
-
-/* Whether all plain characters lead from a state to one other (or to none: HYB_MATCH_DEAD). */
-static bool hyb_plain_look(hyb_match *m, uint32_t state, uint32_t *next)
-{
-    static const uint8_t ascii[3][2] = { { 0x20, 0x21 }, { 0x23, 0x5B }, { 0x5D, 0x7E } };
-    static const uint8_t longer[8][5] = { { 0xC2, 0xDF, 0x80, 0xBF, 0 }, { 0xE0, 0xE0, 0xA0, 0xBF, 1 },
-                                          { 0xE1, 0xEC, 0x80, 0xBF, 1 }, { 0xED, 0xED, 0x80, 0x9F, 1 },
-                                          { 0xEE, 0xEF, 0x80, 0xBF, 1 }, { 0xF0, 0xF0, 0x90, 0xBF, 2 },
-                                          { 0xF1, 0xF3, 0x80, 0xBF, 2 }, { 0xF4, 0xF4, 0x80, 0x8F, 2 } };
-    uint32_t a[HYB_PLAIN_STATES], b[HYB_PLAIN_STATES];
-    int n, i, k;
-    if (hyb_match_next(m, state, ' ', next, NULL)) return false;
-    for (i = 0; i < 3; i++)
-        if (!hyb_plain_advance(m, &state, 1, ascii[i][0], ascii[i][1], a, &n) || n != 1 || a[0] != *next) return false;
-    for (i = 0; i < 8; i++) {
-        if (!hyb_plain_advance(m, &state, 1, longer[i][0], longer[i][1], a, &n) ||
-            !hyb_plain_advance(m, a, n, longer[i][2], longer[i][3], b, &n))
-            return false;
-        for (k = 0; k < longer[i][4]; k++) {
-            memcpy(a, b, sizeof a);
-            if (!hyb_plain_advance(m, a, n, 0x80, 0xBF, b, &n)) return false;
-        }
-        if (n != 1 || b[0] != *next) return false;
-    }
-    return true;
-}
-
-/* The same, looked at once. */
-static bool hyb_plain_same(hyb_match *m, uint32_t state, uint32_t *next)
-{
-    if (m->plain[state] == HYB_MATCH_UNKNOWN) {
-        const bool same = hyb_plain_look(m, state, next);
-        m->plain[state] = same ? *next : HYB_MATCH_UNEQUAL;
-    }
-    *next = m->plain[state];
-    return *next != HYB_MATCH_UNEQUAL;
-}
-
-/* How many plain characters may follow, whichever they are, `most` at most; false: with more, that depends on them. */
-static bool hyb_plain_room(hyb_match *m, uint32_t state, uint32_t most, uint32_t *room)
-{
-    uint32_t next;
-    for (*room = 0; *room < most; ++*room, state = next) {
-        if (!hyb_plain_same(m, state, &next)) return false;
-        if (next == HYB_MATCH_DEAD) return true;
-        if (next == state) *room = most - 1;
-    }
-    return true;
-}
 
 /* Whether all that is below a node of a tree of plain tokens fits after a state: its height in bytes, which is not less
  * than in characters, is what is asked for. In the middle of a character there is no room. */
@@ -117,6 +53,29 @@ static bool hyb_allowed_below(hyb_allowed *a, const hyb_tree_node *node, uint32_
 }
 
 /* ---- ranges ---- */
+
+/* Bits for the tokens that are common. */
+static void hyb_common_fill(const hybrid_lexicon *x, const hyb_common *c, uint32_t *mask)
+{
+    const uint32_t *has;
+    uint32_t k, i;
+    memcpy(mask, x->all_plain, x->n_words * sizeof *mask);
+    for (k = 0; k < HYB_PLAIN_LETTERS; k++) {
+        if (!hyb_letter_in(c->refused, k)) continue;
+        has = x->has + k * x->n_words;
+        for (i = 0; i < x->n_words; i++) mask[i] &= ~has[i];
+    }
+    for (i = c->end; i < x->n_plain; i++) mask[x->lists[i] / 32] &= ~(1u << x->lists[i] % 32);
+}
+
+/* A mask of what is common, or of nothing. */
+static void hyb_common_begin(const hybrid_lexicon *x, const hyb_common *c, uint32_t *mask)
+{
+    if (c->end)
+        hyb_common_fill(x, c, mask);
+    else
+        memset(mask, 0, x->n_words * sizeof *mask);
+}
 
 /* Ranges become bits. */
 static void hyb_allowed_fill(const hybrid_lexicon *x, const hyb_stretch *ranges, size_t n, uint32_t *mask)
@@ -161,6 +120,13 @@ static bool hyb_ranges_turn(const int32_t *lists, const hyb_stretch *p, size_t n
     return true;
 }
 
+/* From now on there are bits. */
+static void hyb_allowed_bits(hyb_allowed *a)
+{
+    if (!a->filled) hyb_common_begin(a->x, &a->common, a->mask);
+    a->filled = true;
+}
+
 static void hyb_allowed_add(hyb_allowed *a, uint32_t first, uint32_t end)
 {
     if (first == end) return;
@@ -170,9 +136,8 @@ static void hyb_allowed_add(hyb_allowed *a, uint32_t first, uint32_t end)
     }
     if (a->n && a->ranges[a->n - 1].end > first) a->mixed = true;
     if (a->n == HYB_ALLOWED_RANGES) {
-        if (!a->filled) memset(a->mask, 0, a->x->n_words * sizeof *a->mask);
+        hyb_allowed_bits(a);
         hyb_allowed_fill(a->x, a->ranges, a->n, a->mask);
-        a->filled = true;
         a->n = 0;
     }
     a->ranges[a->n].first = first;
@@ -191,14 +156,12 @@ static void hyb_allowed_undo(hyb_allowed *a, size_t n, uint32_t end)
 static void hyb_allowed_flush(hyb_allowed *a, size_t n)
 {
     const int32_t *lists = a->x->lists;
-    size_t i;
-    if (n > HYB_FOUND_RANGES && !a->filled) {
-        memset(a->mask, 0, a->x->n_words * sizeof *a->mask);
-        a->filled = true;
-    }
+    size_t i, runs = 0;
+    for (i = 0; i < n; i++) runs += !i || a->found[i] != a->found[i - 1] + 1;
+    if (a->n + runs > HYB_FOUND_RANGES) hyb_allowed_bits(a);
     for (i = 0; i < n; i++) {
         const uint32_t k = a->found[i];
-        if (n > HYB_FOUND_RANGES)
+        if (a->filled)
             a->mask[lists[k] / 32] |= 1u << lists[k] % 32;
         else
             hyb_allowed_add(a, k, k + 1);
@@ -259,15 +222,15 @@ static hybrid_result hyb_allowed_first(hyb_allowed *a, const hyb_tree *t, uint8_
     return hyb_allowed_bytes(a, t, i, stop);
 }
 
-/* Tokens that begin with a node's shape, whose state is in the stack, one by one. */
-static hybrid_result hyb_allowed_singles(hyb_allowed *a, const hyb_tree *t, const hyb_tree_node *node)
+/* Tokens first..end of the lists, one by one. Their first bytes lead to the state in the stack. */
+static hybrid_result hyb_allowed_singles(hyb_allowed *a, uint32_t first, uint32_t end, uint32_t bytes)
 {
     uint32_t k;
     size_t i;
-    for (k = node->token; k < t->nodes[node->skip].token; k++) {
+    for (k = first; k < end; k++) {
         const hybrid_string s = a->x->spelling[a->x->lists[k]].bytes;
-        uint32_t at = a->stack[node->depth - 1];
-        for (i = node->depth - 1; i < s.size && at != HYB_MATCH_DEAD; i++) {
+        uint32_t at = a->stack[bytes];
+        for (i = bytes; i < s.size && at != HYB_MATCH_DEAD; i++) {
             const hybrid_result r = hyb_match_next(a->m, at, (uint8_t)s.data[i], &at, a->error);
             if (r) return r;
             a->visited++;
@@ -276,6 +239,98 @@ static hybrid_result hyb_allowed_singles(hyb_allowed *a, const hyb_tree *t, cons
     }
     return HYBRID_OK;
 }
+
+/* ---- letters ---- */
+
+/* Words of `marks`. */
+HYB_INLINE size_t hyb_marks_words(const hybrid_lexicon *x) { return x->plain.n / 32 + 1; }
+
+/* Marks the nodes where a letter is apart, which may be in a token that the path tells about. */
+static void hyb_allowed_mark(hyb_allowed *a, const hyb_path *p, const uint32_t letters[3])
+{
+    const hybrid_lexicon *x = a->x;
+    uint32_t k, i;
+    for (k = 0; k < HYB_LETTER_BEYOND; k++) {
+        if (!hyb_letter_in(letters, k)) continue;
+        for (i = x->spot_first[k]; i < x->spot_first[k + 1]; i++) {
+            const uint32_t node = x->spots[i] % HYB_SPOT_NODES, at = HYB_MIN(x->spots[i] >> 24, p->n - 1);
+            if (x->spots[i] >> 24 < p->room && hyb_letter_in(a->m->letters[p->states[at]].apart, k))
+                a->marks[node / 32] |= 1u << node % 32;
+        }
+    }
+}
+
+/* Whether what stands before a node leads along the path: no letter of it is refused. */
+static hybrid_result hyb_allowed_along(hyb_allowed *a, const hyb_tree_node *node, uint32_t from, bool *along)
+{
+    const hybrid_string s = a->x->spelling[a->x->lists[node->token]].bytes;
+    uint32_t at = a->stack[0], i;
+    hybrid_result r = HYBRID_OK;
+    for (i = 0; i + 1u < node->depth && !r; i++) r = hyb_match_next(a->m, at, (uint8_t)s.data[i], &at, a->error);
+    *along = at == from;
+    return r;
+}
+
+/* The tokens below a node where a letter is apart, in a state that the path comes to: what is common has them, or has
+ * not, by other letters. */
+static hybrid_result hyb_allowed_spot(hyb_allowed *a, const hyb_tree_node *node, uint32_t from)
+{
+    const hyb_tree *t = &a->x->plain;
+    const int32_t *lists = a->x->lists;
+    const uint32_t end = t->nodes[node->skip].token;
+    uint32_t next, i = (uint32_t)lists[node->token];
+    bool along = a->mask[i / 32] >> i % 32 & 1;
+    hybrid_result r = hyb_match_next(a->m, from, node->byte, &next, a->error);
+    a->visited++;
+    if (!r && next != HYB_MATCH_DEAD && !along) r = hyb_allowed_along(a, node, from, &along);
+    for (i = node->token; i < end; i++) a->mask[lists[i] / 32] &= ~(1u << lists[i] % 32);
+    if (r || next == HYB_MATCH_DEAD || !along) return r;
+    a->stack[node->depth - 1] = from;
+    return hyb_allowed_bytes(a, t, (uint32_t)(node - t->nodes), node->skip);
+}
+
+/* All marked nodes but those below another, and no mark is left. */
+static hybrid_result hyb_allowed_spots(hyb_allowed *a, const hyb_path *p)
+{
+    const hybrid_lexicon *x = a->x;
+    const size_t n = hyb_marks_words(x);
+    uint32_t at[HYB_PLAIN_LETTERS], below = 0, node, k;
+    hybrid_result r = HYBRID_OK;
+    size_t i;
+    memcpy(at, x->spot_first, sizeof at);
+    for (i = 0; i < n; i++) {
+        uint32_t bits = a->marks[i];
+        for (node = 32 * (uint32_t)i; bits; bits >>= 1, node++) {
+            if (!(bits & 1) || node < below || r) continue;
+            k = hyb_letter_of(x->plain.nodes[node].byte);
+            while (x->spots[at[k]] % HYB_SPOT_NODES < node) at[k]++;
+            r = hyb_allowed_spot(a, &x->plain.nodes[node], p->states[HYB_MIN(x->spots[at[k]] >> 24, p->n - 1)]);
+            below = x->plain.nodes[node].skip;
+        }
+        a->marks[i] = 0;
+    }
+    return r;
+}
+
+/* Plain tokens by their letters: all that have none that is apart fit, those with one that is refused do not, and the
+ * others are looked at from there on. */
+static hybrid_result hyb_allowed_letters(hyb_allowed *a, const hyb_path *p)
+{
+    const hybrid_lexicon *x = a->x;
+    uint32_t others[3], k;
+    hybrid_result r = HYBRID_OK;
+    for (k = 0; k < 3; k++) others[k] = p->apart[k] & ~p->refused[k];
+    a->common.end = x->lengths[p->room + 1];
+    memcpy(a->common.refused, p->refused, sizeof p->refused);
+    if (others[0] || others[1] || others[2]) {
+        hyb_allowed_bits(a);
+        hyb_allowed_mark(a, p, others);
+        r = hyb_allowed_spots(a, p);
+    }
+    return r || !p->more ? r : hyb_allowed_singles(a, a->common.end, (uint32_t)x->n_plain, 0);
+}
+
+/* ---- shapes ---- */
 
 /* Where all bytes low..high lead from a state; HYB_MATCH_UNEQUAL: not to one. */
 static hybrid_result hyb_match_same(hyb_match *m, uint32_t state, uint8_t low, uint8_t high, uint32_t *next,
@@ -327,7 +382,7 @@ static hybrid_result hyb_allowed_shapes(hyb_allowed *a, const hyb_tree *t, const
             const uint32_t below = hyb_tree_below(t, node);
             if (below <= left) {
                 left -= below;
-                r = hyb_allowed_singles(a, t, node);
+                r = hyb_allowed_singles(a, node->token, t->nodes[node->skip].token, node->depth - 1u);
                 i = node->skip;
             } else {
                 const uint8_t *range = a->x->symbols[t->nodes[first].byte];
@@ -379,14 +434,18 @@ static hybrid_result hyb_allowed_controls(hyb_allowed *a, uint32_t state)
     return HYBRID_OK;
 }
 
-/* Plain tokens: by their number of characters, where only that matters. */
+/* Plain tokens: by their number of characters, where only that matters; by their letters, where few are apart. */
 static hybrid_result hyb_allowed_plain(hyb_allowed *a, uint32_t state)
 {
     const hybrid_lexicon *x = a->x;
     uint32_t room;
-    if (!hyb_plain_room(a->m, state, x->longest, &room)) return hyb_allowed_shapes(a, &x->plain_shapes, &x->plain);
-    hyb_allowed_add(a, 0, x->lengths[room + 1]);
-    return HYBRID_OK;
+    hyb_path p;
+    if (hyb_plain_room(a->m, state, x->longest, &room)) {
+        hyb_allowed_add(a, 0, x->lengths[room + 1]);
+        return HYBRID_OK;
+    }
+    if ((a->cut = hyb_path_make(a->m, state, x, &p))) return hyb_allowed_letters(a, &p);
+    return hyb_allowed_shapes(a, &x->plain_shapes, &x->plain);
 }
 
 /* The tokens that a text in this state may go on with. controls: they are text, too. */
@@ -396,10 +455,13 @@ static hybrid_result hyb_allowed_find(hyb_allowed *a, uint32_t state, bool contr
     const uint32_t ends = (uint32_t)(x->ends - x->lists);
     hybrid_result r;
     a->n = 0;
-    a->filled = a->mixed = false;
+    a->filled = a->mixed = a->cut = false;
+    memset(&a->common, 0, sizeof a->common);
     a->stack[0] = state;
     r = hyb_allowed_plain(a, state);
-    if (!r) r = hyb_allowed_shapes(a, &x->other_shapes, &x->others);
+    if (!r)
+        r = a->cut ? hyb_allowed_bytes(a, &x->others, 0, (uint32_t)x->others.n)
+                   : hyb_allowed_shapes(a, &x->other_shapes, &x->others);
     if (!r && controls) r = hyb_allowed_controls(a, state);
     if (!r && hyb_match_end(a->m, state)) hyb_allowed_add(a, ends, ends + (uint32_t)x->n_ends);
     hyb_allowed_sort(a);

@@ -38,6 +38,13 @@ typedef struct hyb_set {
     bool end;       /* of a state: the text may end */
 } hyb_set;
 
+/* What the letters of plain text do in a state: all lead to one other, but those that are apart (letters.c). */
+typedef struct hyb_letters {
+    uint32_t next;     /* HYB_MATCH_DEAD: none fits; HYB_MATCH_UNEQUAL: too many are apart; HYB_MATCH_UNKNOWN */
+    uint32_t apart[3]; /* a bit for each letter */
+    uint32_t fit[3];   /* of these, those that fit */
+} hyb_letters;
+
 typedef struct hyb_match {
     hybrid_runtime *rt;
     const hyb_rules *rules;
@@ -48,8 +55,9 @@ typedef struct hyb_match {
     uint32_t *next;      /* (n_states, n_classes) or HYB_MATCH_UNKNOWN */
     uint32_t *plain;     /* (n_states) where all plain characters lead, for masks; HYB_MATCH_UNEQUAL, _UNKNOWN */
     uint32_t *span;      /* (n_states, HYB_MATCH_SPANS) where all bytes of each range lead, for masks; the same */
+    hyb_letters *letters; /* (n_states) for masks, too */
     size_t n_sets, n_pairs, n_slots, n_states;
-    size_t set_capacity, pair_capacity, state_capacity, next_capacity, plain_capacity, span_capacity;
+    size_t set_capacity, pair_capacity, state_capacity, next_capacity, plain_capacity, span_capacity, letters_capacity;
     /* the step that is being made */
     hyb_pair *items;
     uint32_t *seen; /* hash table of item + 1 */
@@ -69,8 +77,8 @@ typedef struct hyb_match {
 
 static void hyb_match_free(hyb_match *m)
 {
-    void *const blocks[] = { m->sets,  m->pairs, m->slots, m->state_set, m->next,  m->plain,    m->span,
-                             m->items, m->seen,  m->made,  m->entered,   m->calls, m->call_next };
+    void *const blocks[] = { m->sets,  m->pairs, m->slots, m->state_set, m->next,      m->plain, m->span,
+                             m->letters, m->items, m->seen, m->made, m->entered, m->calls, m->call_next };
     size_t i;
     for (i = 0; i < HYB_COUNT(blocks); i++) hyb_free(m->rt, blocks[i]);
     memset(m, 0, sizeof *m);
@@ -150,12 +158,13 @@ static hybrid_result hyb_match_set(hyb_match *m, const hyb_pair *pairs, size_t n
         const size_t k = m->rules->n_classes;
         if ((r = HYB_GROW(m->rt, m->state_set, m->state_capacity, m->n_states, m->n_states + 1, error)) != HYBRID_OK ||
             (r = HYB_GROW(m->rt, m->plain, m->plain_capacity, m->n_states, m->n_states + 1, error)) != HYBRID_OK ||
+            (r = HYB_GROW(m->rt, m->letters, m->letters_capacity, m->n_states, m->n_states + 1, error)) != HYBRID_OK ||
             (r = HYB_GROW(m->rt, m->span, m->span_capacity, m->n_states * HYB_MATCH_SPANS,
                           (m->n_states + 1) * HYB_MATCH_SPANS, error)) != HYBRID_OK ||
             (r = HYB_GROW(m->rt, m->next, m->next_capacity, m->n_states * k, (m->n_states + 1) * k, error)) !=
                 HYBRID_OK)
             return r;
-        m->plain[m->n_states] = HYB_MATCH_UNKNOWN;
+        m->plain[m->n_states] = m->letters[m->n_states].next = HYB_MATCH_UNKNOWN;
         memset(m->span + m->n_states * HYB_MATCH_SPANS, 0xFF, HYB_MATCH_SPANS * sizeof *m->span);
         memset(m->next + m->n_states * k, 0xFF, k * sizeof *m->next);
         m->state_set[m->n_states] = (uint32_t)m->n_sets;
@@ -420,6 +429,7 @@ static hybrid_result hyb_match_forget(hyb_match *m, uint32_t *const *states, siz
     m->n_pairs = pairs;
     for (i = 0; i < n_kept; i++) *states[i] = m->sets[to[*states[i]]].state;
     memset(m->plain, 0xFF, m->n_states * sizeof *m->plain);
+    memset(m->letters, 0xFF, m->n_states * sizeof *m->letters);
     memset(m->span, 0xFF, m->n_states * HYB_MATCH_SPANS * sizeof *m->span);
     memset(m->next, 0xFF, m->n_states * k * sizeof *m->next);
     memset(m->next, 0, k * sizeof *m->next);
