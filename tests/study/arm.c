@@ -16,7 +16,7 @@
 typedef struct settings {
     const char *data, *mode;
     int steps, every, vocab, embd, layers, n_validation, cosines, from;
-    double ema, seed, window, warmup_steps, horizon, interval, correct_steps, placebo, optimizer, warmup, constant;
+    double ema, seed, window, warmup_steps, horizon, interval, correct_steps, placebo, optimizer, warmup, constant, stable;
     double rate, muon_rate, beta1, beta2, decay, eta, mu, gamma, beta, amplitude, until, trust, bs, ctx, threads;
 } settings;
 
@@ -115,6 +115,7 @@ static bool set_number(settings *s, const char *key, double value)
         { "optimizer", &s->optimizer },
         { "warmup", &s->warmup },
         { "constant", &s->constant },
+        { "stable", &s->stable },
         { "rate", &s->rate },
         { "muon_rate", &s->muon_rate },
         { "beta1", &s->beta1 },
@@ -236,7 +237,10 @@ static void make_trainer(run *r)
     td.n_ctx = (int32_t)s->ctx;
     td.n_steps = s->steps;
     td.n_warmup = (int64_t)s->warmup;
-    td.schedule = s->constant ? HYBRID_SCHEDULE_CONSTANT : HYBRID_SCHEDULE_LINEAR;
+    td.schedule = s->constant ? HYBRID_SCHEDULE_CONSTANT
+                  : s->stable ? HYBRID_SCHEDULE_WSD
+                              : HYBRID_SCHEDULE_LINEAR;
+    td.n_decay = s->steps - (int64_t)(s->stable * s->steps); /* stable: part of the steps before the rate falls */
     td.optimizer = (hybrid_optimizer)(int)s->optimizer;
     td.rate = (float)s->rate;
     td.muon_rate = (float)s->muon_rate;

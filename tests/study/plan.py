@@ -12,9 +12,12 @@ ARMS = {a.name: a for a in (
     Arm("A", "mode A", {"mode": "A"}, "own"),
     Arm("auto", "auto, rate of its own", {"mode": "auto"}, "own"),
     Arm("auto-default", "auto, rate of none", {"mode": "auto"}, "none"),
+    Arm("A-default", "mode A, rate of none", {"mode": "A"}, "none"),
     Arm("A2", "mode A2 (EMA-Nesterov)", {"mode": "A2"}, "own"),
     Arm("B", "mode B (jumps)", {"mode": "B"}, "own"),
+    Arm("B-default", "mode B, rate of none", {"mode": "B"}, "none"),
     Arm("C", "mode C (skipped steps)", {"mode": "C"}, "own"),
+    Arm("C-default", "mode C, rate of none", {"mode": "C"}, "none"),
     Arm("A-random", "A, random directions", {"mode": "A", "placebo": 1}, "none"),
     Arm("auto-random", "auto, random directions", {"mode": "auto", "placebo": 1}, "none"),
     Arm("auto-mirror", "auto, opposite directions", {"mode": "auto", "placebo": 2}, "none"),
@@ -25,10 +28,11 @@ ARMS = {a.name: a for a in (
     Arm("muon-A", "Muon with mode A", {"mode": "A", "optimizer": 2}, "muon"),
 )}
 H1 = ("A", "auto", "A2", "B", "C")
+H6 = ("B-default", "C-default", "A-default", "auto-default")
 FIXED = ("A", "A2", "B", "C")
 PLACEBOS = ("auto-random", "auto-mirror")
 # arms whose runs are those of another with the same settings
-ALIASES = {"auto-default": "auto"}
+ALIASES = {"auto-default": "auto", "A-default": "A", "B-default": "B", "C-default": "C"}
 
 # (what is done, arms or (arm, part of the budget)); tune: the grid of those that have one of their own
 S_STAGES = (
@@ -50,6 +54,12 @@ F_STAGES = (
     ("runs", ("off", "auto-default")),
     ("runs", ("none", ("none", 0.9), ("none", 1.1))),
 )
+# a rate that stays and then falls, so that B and C may jump (S: they may not, the rate falls all the way)
+W_STAGES = (
+    ("tune", ("none",)),
+    ("runs", ("none", "B-default", "auto-default", "C-default", "A-default")),
+    ("runs", (("none", 0.9), ("none", 1.1))),
+)
 SMOKE_STAGES = (
     ("tune", ("none", "A", "auto")),
     ("runs", ("none", "A", "auto", "auto-default", "off", ("none", 0.9), ("none", 1.1))),
@@ -60,12 +70,25 @@ MODELS = {m.name: m for m in (
           {"ema": 0.99}),
     Model("F", "tinyshakespeare.txt", {"vocab": 257, "embd": 96, "layers": 3, "ctx": 96, "bs": 16, "every": 100}, 1000,
           tuple(range(8, 16)), (), (9e-3,), (), F_STAGES, {"ema": 0.99}),
+    Model("W", "tinyshakespeare.txt", {"vocab": 257, "embd": 96, "layers": 3, "ctx": 96, "bs": 16, "every": 100,
+                                       "stable": 0.8}, 1000,
+          tuple(range(16, 24)), (100, 101), (4.5e-3, 6e-3, 9e-3), (), W_STAGES, {"ema": 0.99}),
     Model("M", "war-and-peace.txt", {"vocab": 1024, "embd": 192, "layers": 6, "ctx": 128, "bs": 8, "every": 100}, 1000,
           tuple(range(8)), (100,), (1.5e-3, 3e-3, 6e-3), (), M_STAGES, {"ema": 0.99}),
     Model("smoke", "tinyshakespeare.txt", {"vocab": 257, "embd": 32, "layers": 1, "ctx": 32, "bs": 8, "every": 50,
                                            "validation": 8, "warmup": 20}, 200,
           (0, 1), (100,), (6e-3, 12e-3), (), SMOKE_STAGES, {"ema": 0.9, "warmup_steps": 20, "window": 5}),
 )}
+
+
+def family(model):
+    """The arms that Holm's correction is over."""
+    return H6 if model.name == "W" else H1
+
+
+def arms_of(model):
+    """The names of the arms that a model's stages run."""
+    return {entry[0] if isinstance(entry, tuple) else entry for _, arms in model.stages for entry in arms}
 
 
 def name_of(arm):

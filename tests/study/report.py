@@ -72,9 +72,10 @@ class Study:
         self.target = analysis.mean(tuning) if tuning else math.nan
         self.tuning = {a: self.tuning_loss(a, losses) for a in plan.FIXED}
         self.arms = {name: Arm(model, name, rows, base, self.slope, self.curves) for name in plan.ARMS}
-        self.arms = {name: arm for name, arm in self.arms.items() if arm.rows}
+        self.arms = {name: arm for name, arm in self.arms.items() if arm.rows and name in plan.arms_of(model)}
         # arms of H1 that have not run count as if they had p = 1: the correction is the same whatever is left out
-        self.holm = dict(zip(plan.H1, analysis.holm([self.arms[a].p if a in self.arms else 1.0 for a in plan.H1])))
+        family = plan.family(model)
+        self.holm = dict(zip(family, analysis.holm([self.arms[a].p if a in self.arms else 1.0 for a in family])))
         self.short = {a: finals(model, a, plan.tuned(model, a, losses), rows, round(0.9 * self.n))
                       for a in ("A", "auto")}
 
@@ -109,7 +110,7 @@ def main_table(study):
     for name, arm in study.arms.items():
         loss, least, most = arm.mean_of("final"), *arm.ratio_interval
         p = p_words(arm.p) if name not in ("none", "off") else "-"
-        if name in plan.H1:
+        if name in study.holm:
             p += " (%s)" % p_words(study.holm[name])
         # beyond the budgets that AdamW ran with
         mark = "*" if not math.isnan(arm.ratio) and not 1 / 1.1 <= arm.ratio <= 1 / 0.9 else ""
@@ -194,19 +195,25 @@ def against_fixed(study):
         fixed.words, number(m, "%+.4f"), number(ratio, "%.3f"), p_words(p)), ratio <= 0.985 and p < 0.05
 
 
+def beats(study, name):
+    """H1 and H6: an arm against AdamW, corrected."""
+    arm = study.arms.get(name)
+    if not arm or len(arm.gains) < 2 or not arm.ratios or name not in study.holm:
+        return "not measured", None
+    return "ratio of steps %s (%s to %s), p %s after Holm" % (
+        number(arm.ratio, "%.3f"), number(arm.ratio_interval[0], "%.3f"), number(arm.ratio_interval[1], "%.3f"),
+        p_words(study.holm[name])), arm.ratio < 1 and study.holm[name] < 0.05
+
+
 def verdicts(study):
-    lines, arm = [], study.arms.get("A")
-    if arm and len(arm.gains) > 1 and arm.ratios:
-        h1 = "ratio of steps %s (%s to %s), p %s after Holm" % (
-            number(arm.ratio, "%.3f"), number(arm.ratio_interval[0], "%.3f"), number(arm.ratio_interval[1], "%.3f"),
-            p_words(study.holm["A"])), arm.ratio < 1 and study.holm["A"] < 0.05
-    else:
-        h1 = "not measured", None
-    found = (("H1, mode A beats tuned AdamW", h1),
+    lines = []
+    found = (("H1, mode A beats tuned AdamW", beats(study, "A")),
              ("H2, auto does no harm", harm(study, ["auto-default"], 1.02)),
              ("H3, useless directions cost little", harm(study, plan.PLACEBOS, 1.03)),
              ("H4, the prediction is good for something", foresight(study)),
-             ("H5, auto adds value to fixed coefficients", against_fixed(study)))
+             ("H5, auto adds value to fixed coefficients", against_fixed(study)),
+             ("H6, jumps while the rate stays (mode B) beat AdamW", beats(study, "B-default")))
+    found = found[-1:] if plan.family(study.model) is plan.H6 else found[:-1]
     for name, (words, holds) in found:
         lines.append("- %s: %s%s" % (name, words, "" if holds is None else ": " + verdict(holds)))
     base = study.arms.get("none")
@@ -367,7 +374,7 @@ def self_test():
     check("time of A", analysis.mean(list(good.arms["A"].times.values())) / good.arms["A"].ratio > 1 / 0.99, True)
     check("rate of A", good.arms["A"].best, (6e-3, 0.0))
     check("best Muon rate", good.arms["muon"].best, (6e-3, 2e-2))
-    check("arms", set(good.arms), set(plan.ARMS))
+    check("arms", set(good.arms), plan.arms_of(model))
     words = verdicts(good)
     check("verdicts of a success", [("**holds**" in w) for w in words[:5]], [True] * 5)
     check("direct check", words[5].split(":")[-1].split(" nats")[0].strip("+- "), "0.0000")
@@ -393,6 +400,6 @@ def self_test():
         words = {line.split(" | ")[0][2:] for line in lines[2:]}
         check("arms of " + other.name, words >= {plan.ARMS[a].words for a in arms}, True)
     check("a figure of nothing", figure(Study(model, {})).endswith("</svg>\n"), True)
-    check("seeds in the figure", figure(good).count('class="seed"'), 8 * (len(plan.ARMS) - 2))
+    check("seeds in the figure", figure(good).count('class="seed"'), 8 * (len(good.arms) - 2))
     RESAMPLINGS = kept
     return wrong
