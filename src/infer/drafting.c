@@ -50,7 +50,7 @@ static bool hyb_stream_draft_more(const hybrid_stream *s)
     const int32_t room = hyb_stream_guess_room(s);
     const hyb_gain_batch b = hyb_stream_gain(s);
     if (s->guess.mode == HYBRID_SPECULATION_ALWAYS) return d->n < room;
-    return hyb_gain_draft(&b, s->guess.hope, d->kind, d->n, room);
+    return hyb_gain_draft(&b, s->guess.hope, d->kind, d->n, hyb_guess_paid(s->guess.purse, room));
 }
 
 /* It goes without for a while, and then there is new hope. */

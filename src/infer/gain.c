@@ -98,6 +98,24 @@ static int32_t hyb_gain_best(const hyb_row_times *t, const float *hope, const ui
     return best;
 }
 
+/* ---- what guesses may cost -------------------------------------------------------------------------------------- */
+
+/* Hopes can be wrong, and clocks too. So guesses have a purse, in decodes of one row: each token of the answer puts a
+ * little in, each right guess what it saved, and guesses are made only as far as they can be paid if all are wrong:
+ * however an answer goes, it takes but so much longer than without them. Prices are fixed, not measured. */
+#define HYB_PURSE_FIRST 1.0f  /* what an answer begins with, at most: the first try is of a few rows */
+#define HYB_PURSE_TOKEN 0.04f /* of each token */
+
+/* What n guesses cost: the second row of a decode takes half of the first, the others a quarter. */
+static float hyb_guess_price(int32_t n) { return n > 0 ? 0.25f + 0.25f * (float)n : 0; }
+
+/* How many guesses a purse pays for, n at most. */
+static int32_t hyb_guess_paid(float purse, int32_t n)
+{
+    while (n > 0 && hyb_guess_price(n) > purse) n--;
+    return n;
+}
+
 /* ---- a draft ---------------------------------------------------------------------------------------------------- */
 
 /* What the next decode is of, guesses aside. */

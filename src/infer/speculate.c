@@ -150,8 +150,8 @@ static int32_t hyb_stream_guess_best(const hybrid_stream *s)
     const hybrid_context *c = s->ctx;
     const hyb_guess *g = &s->guess;
     if (g->mode != HYBRID_SPECULATION_AUTO) return g->n;
-    return hyb_gain_best(&c->row_times, g->hope, g->kind, g->n, c->n_ids + 1, c->n_entries + 1,
-                         (float)c->streams_choice_us);
+    return hyb_gain_best(&c->row_times, g->hope, g->kind, hyb_guess_paid(g->purse, g->n), c->n_ids + 1,
+                         c->n_entries + 1, (float)c->streams_choice_us);
 }
 
 /* Guesses of what the text itself says; returns how many of them are worth a row. */
@@ -197,6 +197,7 @@ static int32_t hyb_stream_guess(hybrid_stream *s)
     g->n_queued = hyb_stream_guess_text(s, room);
     if (!g->n_queued) g->n_queued = hyb_stream_guess_drafted(s, room);
     s->info.n_guessed += g->n_queued;
+    g->purse -= hyb_guess_price(g->n_queued);
     return g->n_queued;
 }
 #endif

@@ -44,6 +44,7 @@ typedef struct hyb_guess {
     int32_t ids[HYB_GUESS_MOST], n;
     uint8_t kind[HYB_GUESS_MOST];
     float hope[HYB_GUESS_KINDS]; /* how often guesses of a kind were right of late */
+    float purse;                 /* decodes that guesses may cost (gain.c) */
     int32_t n_judged;            /* so many have come; -1: one has not, or it is not known what they are worth */
     int32_t n_queued;            /* are in the batch, or were */
     int32_t row;                 /* of the last decode, from which the next token is chosen */

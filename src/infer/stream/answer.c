@@ -82,6 +82,7 @@ static void hyb_stream_begin(hybrid_stream *s, const int32_t *ids, int32_t n)
     if (s->guess.kept_to >= same) s->guess.kept_to = 0;
     s->guess.mode = s->guess.next;
     s->guess.n_judged = -1;
+    s->guess.purse = HYB_MIN(HYB_MAX(s->guess.purse, 0), HYB_PURSE_FIRST);
     memmove(s->ids + same, ids + same, (size_t)(n - same) * sizeof *ids);
     hyb_stream_begin_sampler(s);
     for (i = s->sampler->position ? same : 0; i < n; i++) hybrid_sampler_accept(s->sampler, ids[i]);

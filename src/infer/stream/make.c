@@ -21,6 +21,7 @@ static void hyb_stream_guess_check(hybrid_stream *s)
     if (!g->live) return;
     if (g->row < g->n_queued && s->chosen == g->ids[g->row]) {
         s->info.n_right++;
+        g->purse += 1;
         s->info.n_drafted_right += g->kind[g->row] >= HYB_GUESS_DRAFT;
         g->row++;
     } else
@@ -293,6 +294,7 @@ static hybrid_result hyb_stream_guess_build(hybrid_stream *s, const hybrid_strea
     g->most = hyb_guess_most(g->mode, desc->n_guess);
     g->n_judged = -1;
     hyb_guess_hopes(g->hope);
+    g->purse = HYB_PURSE_FIRST;
     if ((r = hyb_stream_draft_build(s, desc->draft, error)) != HYBRID_OK) return r;
     return g->most ? hyb_lookup_create(&g->lookup, s->rt, s->n_max, error) : HYBRID_OK;
 }

@@ -92,6 +92,7 @@ static void hyb_stream_judge(hybrid_stream *s, int32_t id)
 {
     hyb_guess *g = &s->guess;
     const int32_t i = g->n_judged;
+    g->purse += HYB_PURSE_TOKEN;
     if (i < 0 || i >= g->n) return;
     hyb_guess_learn(&g->hope[g->kind[i]], g->ids[i] == id);
     if (g->kind[i] >= HYB_GUESS_DRAFT) hyb_guess_learn(&g->hope[HYB_GUESS_DRAFTED], g->ids[i] == id);
