@@ -70,14 +70,23 @@ DEVICE void few_keys(few_state &state, const uint4 q[FEW_Q], const uint4 *q_shar
             mma_f16(d, a1, b1);
         }
         #pragma unroll
+        for (int i = 0; i < 2; i++) s[j][i] = d[i] * scale;
+    }
+    /* not above: the compiler asks for all of K at once only where no branch lies between */
+    if (softcap > 0) {
+        #pragma unroll
+        for (int j = 0; j < FEW_KEYS / 8; j++)
+            #pragma unroll
+            for (int i = 0; i < 2; i++) s[j][i] = cap(s[j][i], softcap);
+    }
+    #pragma unroll
+    for (int j = 0; j < FEW_KEYS / 8; j++)
+        #pragma unroll
         for (int i = 0; i < 2; i++) {
             const int at = 8 * j + 2 * t + i;
-            s[j][i] = d[i] * scale;
-            if (softcap > 0) s[j][i] = cap(s[j][i], softcap);
             if (at < low || at >= high) s[j][i] = NOTHING;
             top = fmaxf(top, s[j][i]);
         }
-    }
     top = fmaxf(top, shfl_xor(top, 1));
     top = fmaxf(top, shfl_xor(top, 2));
     const float m = fmaxf(state.m, top), base = finite_or_0(m), c = fast_exp(state.m - base);
