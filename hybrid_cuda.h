@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id fb5872de913922b0): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 9e1d4d252ea471e0): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -17,7 +17,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       65  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *      169  macros.h                 what compilers call things, and the macros that every room uses
- *    12447  end.h                    closes what core/begin opened
+ *    12493  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
@@ -30,25 +30,25 @@
  *      939  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
  *     1077  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
  *     1231  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     6988  cache.c                  compiled kernels on disk, or in the host's own store
- *     7266  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
- *     7743  device.c                 an opened GPU: its context, its memory, its kernels
- *     8130  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
- *     8303  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     8791  gemm.c                   large products by cuBLAS.
- *     8955  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
- *     9020  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     9428  ops_matmul.c             the op matmul: which kernels a product takes
- *     9916  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
- *    10251  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots, a...
- *    10506  ops_attention.c          which kernel of attention takes which rows
- *    10789  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *    11311  ops_train.c              the loss and the optimizer
- *    11513  ops_lowrank.c            low-rank factors of a matrix (predict/lowrank.c)
- *    11656  ops_rssm.c               a step of learning of the predictor's world models (compute/ops/rssm.c), all m...
- *    11703  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *    11836  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *    12216  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *     7034  cache.c                  compiled kernels on disk, or in the host's own store
+ *     7312  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     7789  device.c                 an opened GPU: its context, its memory, its kernels
+ *     8176  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     8349  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     8837  gemm.c                   large products by cuBLAS.
+ *     9001  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
+ *     9066  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     9474  ops_matmul.c             the op matmul: which kernels a product takes
+ *     9962  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
+ *    10297  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots, a...
+ *    10552  ops_attention.c          which kernel of attention takes which rows
+ *    10835  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *    11357  ops_train.c              the loss and the optimizer
+ *    11559  ops_lowrank.c            low-rank factors of a matrix (predict/lowrank.c)
+ *    11702  ops_rssm.c               a step of learning of the predictor's world models (compute/ops/rssm.c), all m...
+ *    11749  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *    11882  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *    12262  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -60,7 +60,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "fb5872de913922b0"
+#define HYBRID_CUDA__SOURCE_ID "9e1d4d252ea471e0"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -1959,6 +1959,8 @@ static const char *const hyb_cuda_text_matvec[] = {
 " * one row of x. The ids are read here, so that the host need not know them. */\n"
 "#define WARPS 4\n"
 "#define ROWS  2\n"
+"/* of a multiprocessor, at least: the compiler may take as many registers (Q6_K: more of them save instructions) */\n"
+"#define BLOCKS (TYPE == TYPE_Q6_K ? 1 : 4)\n"
 "#if !IS_FLOAT && !defined(FAR)\n"
 "    #define NEAR 1\n"
 "#else\n"
@@ -2001,8 +2003,11 @@ static const char *const hyb_cuda_text_matvec[] = {
 " * EXPERTS). Kept up to date instead of computed, since addresses are what a warp spends most instructions on. */\n"
 "struct place {\n"
 "    int group, left; /* left: bytes of a row from here on */\n"
-"    /* the segment in each row; the end of the matrix, where it is in these rows and not 16-aligned, else NULL */\n"
-"    const u8 *at[ROWS], *limit;\n"
+"    bool limited;    /* the end of the matrix is in these rows and not 16-aligned: */\n"
+"    const u8 *limit;\n"
+"    /* of each row's segment: what the lane copies first, 16-aligned; how far after lane 0's the segment begins */\n"
+"    const u8 *from[ROWS];\n"
+"    int phase[ROWS];\n"
 "};\n"
 "\n"
 "DEVICE int groups_of(const matrix &m) { return (m.rows + ROWS - 1) / ROWS; }\n"
@@ -2013,30 +2018,6 @@ static const char *const hyb_cuda_text_matvec[] = {
 "    int i = 0;\n"
 "    while (i < ms.n - 1 && *group >= groups_of(ms.m[i])) *group -= groups_of(ms.m[i++]);\n"
 "    return ms.m[i];\n"
-"}\n"
-"\n"
-"/* To the begin of a group; nothing beyond the last. */\n"
-"DEVICE void seek(place *p, const matrices &ms, int n_groups, int group, i64 row_bytes, int expert)\n"
-"{\n"
-"    p->group = group;\n"
-"    if (group >= n_groups) return;\n"
-"    const matrix &m = matrix_of(ms, &group);\n"
-"    p->left = (int)row_bytes;\n"
-"    const u8 *w = m.w + expert * m.next, *limit = w + (i64)m.rows * row_bytes;\n"
-"    p->limit = ((u64)limit & 15) != 0 && (group + 1) * ROWS >= m.rows ? limit : (const u8 *)0;\n"
-"    #pragma unroll\n"
-"    for (int r = 0; r < ROWS; r++) p->at[r] = w + (i64)min(group * ROWS + r, m.rows - 1) * row_bytes;\n"
-"}\n"
-"\n",
-"DEVICE void step(place *p, const matrices &ms, int n_groups, int warps, i64 row_bytes, int expert)\n"
-"{\n"
-"    p->left -= SEGMENT_BYTES;\n"
-"    if (p->left <= 0) {\n"
-"        seek(p, ms, n_groups, p->group + warps, row_bytes, expert);\n"
-"        return;\n"
-"    }\n"
-"    #pragma unroll\n"
-"    for (int r = 0; r < ROWS; r++) p->at[r] += SEGMENT_BYTES;\n"
 "}\n"
 "\n"
 "/* How far after an aligned address a row's segment begins. */\n"
@@ -2050,23 +2031,64 @@ static const char *const hyb_cuda_text_matvec[] = {
 "#endif\n"
 "}\n"
 "\n"
-"DEVICE void fetch(const place &p, u8 *stage, int lane)\n"
+"/* To the begin of a group; nothing beyond the last. */\n",
+"DEVICE void seek(place *p, const matrices &ms, int n_groups, int group, i64 row_bytes, int expert, int lane)\n"
 "{\n"
-"    int bytes = min(p.left, SEGMENT_BYTES);\n"
-"    u8 *to = stage + 16 * lane;\n"
+"    p->group = group;\n"
+"    if (group >= n_groups) return;\n"
+"    const matrix &m = matrix_of(ms, &group);\n"
+"    p->left = (int)row_bytes;\n"
+"    const u8 *w = m.w + expert * m.next;\n"
+"    p->limit = w + (i64)m.rows * row_bytes;\n"
+"    p->limited = ((u64)p->limit & 15) != 0 && (group + 1) * ROWS >= m.rows;\n"
 "    #pragma unroll\n"
 "    for (int r = 0; r < ROWS; r++) {\n"
-"        int phase = phase_of(p.at[r]), units = (phase + bytes + 15) >> 4;\n"
-"        const u8 *from = p.at[r] - phase + 16 * lane;\n"
-"        if (p.limit && p.at[r] - phase + 16 * units > p.limit) { /* W ends within the last unit */\n"
-"            units--;\n"
-"            if (lane < 8 && from + 16 * units - 14 * lane < p.limit)\n"
-"                *(u16 *)(to + r * WINDOW + 16 * units - 14 * lane) = *(const u16 *)(from + 16 * units - 14 * lane);\n"
+"        const u8 *at = w + (i64)min(group * ROWS + r, m.rows - 1) * row_bytes;\n"
+"        p->phase[r] = phase_of(at);\n"
+"        p->from[r] = at - p->phase[r] + 16 * lane;\n"
+"    }\n"
+"}\n"
+"\n"
+"DEVICE void step(place *p, const matrices &ms, int n_groups, int warps, i64 row_bytes, int expert, int lane)\n"
+"{\n"
+"    p->left -= SEGMENT_BYTES;\n"
+"    if (p->left <= 0) {\n"
+"        seek(p, ms, n_groups, p->group + warps, row_bytes, expert, lane);\n"
+"        return;\n"
+"    }\n"
+"    #pragma unroll\n"
+"    for (int r = 0; r < ROWS; r++) {\n"
+"        if (SEGMENT_BYTES % 16 == 0) {\n"
+"            p->from[r] += SEGMENT_BYTES;\n"
+"        } else {\n"
+"            const u8 *at = p->from[r] + p->phase[r] + SEGMENT_BYTES;\n"
+"            p->phase[r] = phase_of(at);\n"
+"            p->from[r] = at - p->phase[r];\n"
 "        }\n"
+"    }\n"
+"}\n"
+"\n"
+"DEVICE void fetch(const place &p, u8 *stage, int lane)\n"
+"{\n"
+"    int bytes = min(p.left, SEGMENT_BYTES), units[ROWS];\n"
+"    u8 *to = stage + 16 * lane;\n"
+"    #pragma unroll\n"
+"    for (int r = 0; r < ROWS; r++) units[r] = (p.phase[r] + bytes + 15) >> 4;\n"
+"    if (p.limited) {\n"
+"        #pragma unroll\n"
+"        for (int r = 0; r < ROWS; r++) {\n"
+"            const u8 *last = p.from[r] + 16 * units[r] - 16; /* for lane 0, the last unit */\n"
+"            if (last - 16 * lane + 16 <= p.limit) continue;\n"
+"            units[r]--; /* W ends within it */\n"
+"            if (lane < 8 && last - 14 * lane < p.limit)\n"
+"                *(u16 *)(to + r * WINDOW + 16 * units[r] - 14 * lane) = *(const u16 *)(last - 14 * lane);\n"
+"        }\n"
+"    }\n"
+"    #pragma unroll\n"
+"    for (int r = 0; r < ROWS; r++)\n"
 "        #pragma unroll\n"
 "        for (int i = 0; i < (WINDOW / 16 + 31) / 32; i++)\n"
-"            if (lane + 32 * i < units) cp_async16(to + r * WINDOW + 512 * i, from + 512 * i, true);\n"
-"    }\n"
+"            if (lane + 32 * i < units[r]) cp_async16(to + r * WINDOW + 512 * i, p.from[r] + 512 * i, true);\n"
 "}\n"
 "\n"
 "#if IS_FLOAT\n"
@@ -2113,7 +2135,7 @@ static const char *const hyb_cuda_text_matvec[] = {
 "template <int N> DEVICE void consume(const operand &o, int segment, const u8 *const *row, int lane, float (*sum)[N])\n"
 "{\n"
 "    #pragma unroll\n"
-"    for (int part = 0; part < 2; part++) {\n"
+"    for (int part = 0; part < 2; part++) {\n",
 "        int at = (part * 32 + lane) * VALUES, there = o.k - segment * SEGMENT - at;\n"
 "        if (there <= 0) continue;\n"
 "        float w[ROWS][VALUES];\n"
@@ -2136,7 +2158,7 @@ static const char *const hyb_cuda_text_matvec[] = {
 "{\n"
 "    return dot4(w[3], (int)x.w, dot4(w[2], (int)x.z, dot4(w[1], (int)x.y, dot4(w[0], (int)x.x, c))));\n"
 "}\n"
-"\n",
+"\n"
 "/* Where value `first` + half_at(half) of x is, first the start of a block. In shared memory the halves of every other\n"
 " * four blocks of 32 change places: lanes that read at once read from different banks. */\n"
 "DEVICE i64 place_of(i64 first, int at) { return first + (NEAR && ONE_SCALE ? at ^ (int)(first >> 3 & 16) : at); }\n"
@@ -2176,37 +2198,52 @@ static const char *const hyb_cuda_text_matvec[] = {
 "#endif\n"
 "\n"
 "#if NEAR\n"
-"/* x as bytes, scales and sums, at `to`. Eight lanes have a block of 32, a lane 4 values of it. */\n"
+"/* Values at, ... at + 3 of x, zeros beyond its end. */\n"
+"DEVICE float4 load_four(const float *x, int at, int k)\n"
+"{\n"
+"    if (at >= k) return make_float4(0.0f, 0.0f, 0.0f, 0.0f);\n"
+"    if (((u64)(x + at) & 15) == 0) return *(const float4 *)(x + at);\n"
+"    return make_float4(x[at], x[at + 1], x[at + 2], x[at + 3]);\n"
+"}\n"
+"\n"
+"/* Four values, of the block of 32 that eight lanes have, to bytes at `to`. All lanes take part. */\n"
+"DEVICE void quantize_four(float4 values, int at, int k, u8 *to, float *s, float *d)\n"
+"{\n"
+"    float v[4] = { values.x, values.y, values.z, values.w };\n"
+"    int bits = 0; /* of the largest: NaN is larger than all, see quantize.cu */\n"
+"    #pragma unroll\n"
+"    for (int i = 0; i < 4; i++) bits = max(bits, __float_as_int(fabsf(v[i])));\n"
+"    #pragma unroll\n"
+"    for (int mask = 4; mask > 0; mask >>= 1) bits = max(bits, shfl_xor(bits, mask));\n"
+"    float top = __int_as_float(bits), inverse = top > 1e-35f && top < 3e38f ? 127.0f / top : 0.0f,\n"
+"          scale = top * (1.0f / 127.0f);\n"
+"    u32 word = 0;\n",
+"    if (inverse > 0.0f) {\n"
+"        #pragma unroll\n"
+"        for (int i = 0; i < 4; i++) word |= ((u32)(int)rintf(v[i] * inverse) & 255u) << 8 * i;\n"
+"    }\n"
+"    int sum = dot4((int)word, 0x01010101, 0);\n"
+"    sum += shfl_xor(sum, 2);\n"
+"    sum += shfl_xor(sum, 1);\n"
+"    if (at >= k) return;\n"
+"    *(u32 *)(to + place_of(at & ~31, at & 31)) = word;\n"
+"    if ((at & 15) == 0) s[at >> 4] = scale * (float)sum;\n"
+"    if ((at & 31) == 0) d[at >> 5] = scale;\n"
+"}\n"
+"\n"
+"/* x as bytes, scales and sums, at `to`. What the next turn needs is on its way during one: a turn takes about as long\n"
+" * as a load, and what is unrolled here costs registers where the weights are multiplied. */\n"
 "DEVICE void quantize_x(operand *o, u8 *to)\n"
 "{\n"
 "    const float *x = (const float *)o->x;\n"
 "    float *s = (float *)(to + o->k), *d = s + o->k / 16;\n"
-"    /* all lanes take part in the sums over lanes, those after the end with zeros */\n"
+"    float4 next = load_four(x, 4 * (int)threadIdx.x, o->k);\n"
+"    #pragma unroll 1\n"
 "    for (int first = 0; first < o->k; first += 128 * WARPS) {\n"
 "        int at = first + 4 * (int)threadIdx.x;\n"
-"        bool inside = at < o->k;\n"
-"        float v[4];\n"
-"        #pragma unroll\n"
-"        for (int i = 0; i < 4; i++) v[i] = inside ? x[at + i] : 0.0f;\n"
-"        int bits = 0; /* of the largest: NaN is larger than all, see quantize.cu */\n"
-"        #pragma unroll\n"
-"        for (int i = 0; i < 4; i++) bits = max(bits, __float_as_int(fabsf(v[i])));\n"
-"        #pragma unroll\n"
-"        for (int mask = 4; mask > 0; mask >>= 1) bits = max(bits, shfl_xor(bits, mask));\n"
-"        float top = __int_as_float(bits), inverse = top > 1e-35f && top < 3e38f ? 127.0f / top : 0.0f,\n"
-"              scale = top * (1.0f / 127.0f);\n"
-"        u32 word = 0;\n"
-"        if (inverse > 0.0f) {\n"
-"            #pragma unroll\n"
-"            for (int i = 0; i < 4; i++) word |= ((u32)(int)rintf(v[i] * inverse) & 255u) << 8 * i;\n"
-"        }\n"
-"        int sum = dot4((int)word, 0x01010101, 0);\n"
-"        sum += shfl_xor(sum, 2);\n"
-"        sum += shfl_xor(sum, 1);\n"
-"        if (!inside) continue;\n"
-"        *(u32 *)(to + place_of(at & ~31, at & 31)) = word;\n"
-"        if ((at & 15) == 0) s[at >> 4] = scale * (float)sum;\n"
-"        if ((at & 31) == 0) d[at >> 5] = scale;\n"
+"        float4 v = next;\n"
+"        next = load_four(x, at + 128 * WARPS, o->k);\n"
+"        quantize_four(v, at, o->k, to, s, d);\n"
 "    }\n"
 "    o->x = to;\n"
 "    o->s = s;\n"
@@ -2218,7 +2255,7 @@ static const char *const hyb_cuda_text_matvec[] = {
 "/* The sums of all lanes; lane r * N + j stores y[first + j][row r]. */\n"
 "template <int N> DEVICE void finish(const matrices &ms, int group, int first, int n, int lane, float (*sum)[N])\n"
 "{\n"
-"    const matrix &m = matrix_of(ms, &group);\n",
+"    const matrix &m = matrix_of(ms, &group);\n"
 "    float mine = 0.0f;\n"
 "    #pragma unroll\n"
 "    for (int r = 0; r < ROWS; r++)\n"
@@ -2244,7 +2281,7 @@ static const char *const hyb_cuda_text_matvec[] = {
 "    place now, ahead;\n"
 "    float sum[ROWS][N];\n"
 "    for (int i = 0; i < ms.n; i++) n_groups += groups_of(ms.m[i]);\n"
-"    seek(&now, ms, n_groups, (int)blockIdx.x * WARPS + warp, o.row_bytes, expert);\n"
+"    seek(&now, ms, n_groups, (int)blockIdx.x * WARPS + warp, o.row_bytes, expert, lane);\n"
 "    ahead = now;\n"
 "    #pragma unroll\n"
 "    for (int r = 0; r < ROWS; r++)\n"
@@ -2254,7 +2291,7 @@ static const char *const hyb_cuda_text_matvec[] = {
 "    for (int i = 0; i < STAGES - 1; i++) {\n"
 "        if (ahead.group < n_groups) {\n"
 "            fetch(ahead, stages + i * ROWS * WINDOW, lane);\n"
-"            step(&ahead, ms, n_groups, warps, o.row_bytes, expert);\n"
+"            step(&ahead, ms, n_groups, warps, o.row_bytes, expert, lane);\n"
 "        }\n"
 "        cp_commit();\n"
 "    }\n"
@@ -2268,25 +2305,25 @@ static const char *const hyb_cuda_text_matvec[] = {
 "        warp_sync(); /* all lanes' copies are there, and all are done with the slot before */\n"
 "        if (ahead.group < n_groups) {\n"
 "            fetch(ahead, stages + (slot == 0 ? STAGES - 1 : slot - 1) * ROWS * WINDOW, lane);\n"
-"            step(&ahead, ms, n_groups, warps, o.row_bytes, expert);\n"
+"            step(&ahead, ms, n_groups, warps, o.row_bytes, expert, lane);\n"
 "        }\n"
 "        cp_commit();\n"
 "        const u8 *row[ROWS];\n"
 "        #pragma unroll\n"
-"        for (int r = 0; r < ROWS; r++) row[r] = stages + (slot * ROWS + r) * WINDOW + phase_of(now.at[r]);\n"
+"        for (int r = 0; r < ROWS; r++) row[r] = stages + (slot * ROWS + r) * WINDOW + now.phase[r];\n"
 "        consume<N>(o, segment, row, lane, sum);\n"
 "        segment++;\n"
-"        if (now.left <= SEGMENT_BYTES) {\n"
+"        if (now.left <= SEGMENT_BYTES) {\n",
 "            finish<N>(ms, now.group, first, o.n, lane, sum);\n"
 "            segment = 0;\n"
 "        }\n"
-"        step(&now, ms, n_groups, warps, o.row_bytes, expert);\n"
+"        step(&now, ms, n_groups, warps, o.row_bytes, expert, lane);\n"
 "        slot = slot == STAGES - 1 ? 0 : slot + 1;\n"
 "    }\n"
 "}\n"
 "\n"
 "#define MATVEC(N) \\\n"
-"    KERNEL __launch_bounds__(32 * WARPS, 4) matvec_##N(const matrices ms, const operand o) \\\n"
+"    KERNEL __launch_bounds__(32 * WARPS, BLOCKS) matvec_##N(const matrices ms, const operand o) \\\n"
 "    { \\\n"
 "        __shared__ uint4 memory[WARPS * STAGES * ROWS * WINDOW / 16]; \\\n"
 "        matvec<N>(ms, o, 0, 0, memory); \\\n"
@@ -4923,19 +4960,28 @@ static const char *const hyb_cuda_text_attention[] = {
 "            mma_f16(d, a1, b1);\n"
 "        }\n"
 "        #pragma unroll\n"
-"        for (int i = 0; i < 2; i++) {\n"
+"        for (int i = 0; i < 2; i++) s[j][i] = d[i] * scale;\n"
+"    }\n"
+"    /* not above: the compiler asks for all of K at once only where no branch lies between */\n"
+"    if (softcap > 0) {\n"
+"        #pragma unroll\n"
+"        for (int j = 0; j < FEW_KEYS / 8; j++)\n"
+"            #pragma unroll\n"
+"            for (int i = 0; i < 2; i++) s[j][i] = cap(s[j][i], softcap);\n"
+"    }\n"
+"    #pragma unroll\n"
+"    for (int j = 0; j < FEW_KEYS / 8; j++)\n"
+"        #pragma unroll\n"
+"        for (int i = 0; i < 2; i++) {\n",
 "            const int at = 8 * j + 2 * t + i;\n"
-"            s[j][i] = d[i] * scale;\n"
-"            if (softcap > 0) s[j][i] = cap(s[j][i], softcap);\n"
 "            if (at < low || at >= high) s[j][i] = NOTHING;\n"
 "            top = fmaxf(top, s[j][i]);\n"
 "        }\n"
-"    }\n"
 "    top = fmaxf(top, shfl_xor(top, 1));\n"
 "    top = fmaxf(top, shfl_xor(top, 2));\n"
 "    const float m = fmaxf(state.m, top), base = finite_or_0(m), c = fast_exp(state.m - base);\n"
 "    float sum = 0;\n"
-"    #pragma unroll\n",
+"    #pragma unroll\n"
 "    for (int j = 0; j < FEW_KEYS / 8; j++)\n"
 "        #pragma unroll\n"
 "        for (int i = 0; i < 2; i++) {\n"
@@ -5005,7 +5051,7 @@ static const char *const hyb_cuda_text_attention[] = {
 "            const float4 *from_q = (const float4 *)(a.q + row * a.q_stride + (i64)(head + g) * D + 32 * c + 8 * t);\n"
 "            x = from_q[0];\n"
 "            y = from_q[1];\n"
-"        }\n"
+"        }\n",
 "        const uint4 halves = make_uint4(f2h2(x.x, x.y), f2h2(x.z, x.w), f2h2(y.x, y.y), f2h2(y.z, y.w));\n"
 "        if (FEW_Q > 1)\n"
 "            q[FEW_Q == 1 ? 0 : c] = halves;\n"
@@ -5015,7 +5061,7 @@ static const char *const hyb_cuda_text_attention[] = {
 "    if (FEW_Q == 1) block_sync();\n"
 "    state.m = NOTHING;\n"
 "    state.l = 0;\n"
-"    #pragma unroll\n",
+"    #pragma unroll\n"
 "    for (int j = 0; j < V_STEPS * 8; j++) state.o[j][0] = state.o[j][1] = 0;\n"
 "    for (int page = from + warp; page < to; page += 4) {\n"
 "        const i64 at = pages[page], inside = (i64)head_kv * PAGE * ROW_BYTES;\n"
@@ -5084,14 +5130,14 @@ static const char *const hyb_cuda_text_attention[] = {
 "};\n"
 "\n"
 "/* Rows base .. base + KEYS of one kv head; those outside low .. high read as zeros. */\n"
-"DEVICE void fetch_tile(half_t *tile, const char *cache, i64 page_bytes, i64 inside, const int *pages, int base, int low,\n"
+"DEVICE void fetch_tile(half_t *tile, const char *cache, i64 page_bytes, i64 inside, const int *pages, int base, int low,\n",
 "                       int high)\n"
 "{\n"
 "    #pragma unroll 4\n"
 "    for (int i = threadIdx.x; i < KEYS * CHUNKS; i += 128) {\n"
 "        const int key = i / CHUNKS, chunk = i % CHUNKS, at = base + key;\n"
 "        const bool there = at >= low && at < high;\n"
-"        const char *row = cache + inside;\n",
+"        const char *row = cache + inside;\n"
 "        if (there) row += pages[at / PAGE] * page_bytes + at % PAGE * ROW_BYTES;\n"
 "        if (KV == KV_F16)\n"
 "            cp_async16(tile + key * STRIDE + 8 * chunk, there ? row + 16 * chunk : row, there);\n"
@@ -5172,7 +5218,7 @@ static const char *const hyb_cuda_text_attention[] = {
 "        #pragma unroll\n"
 "        for (int j = 0; j < KEYS / 8; j++)\n"
 "            #pragma unroll\n"
-"            for (int i = 2 * r; i < 2 * r + 2; i++) {\n"
+"            for (int i = 2 * r; i < 2 * r + 2; i++) {\n",
 "                s[j][i] = fast_exp(fmaf(s[j][i], scale, -zero));\n"
 "                sum += s[j][i];\n"
 "            }\n"
@@ -5180,7 +5226,7 @@ static const char *const hyb_cuda_text_attention[] = {
 "        l[r] = fmaf(l[r], c, sum);\n"
 "        #pragma unroll\n"
 "        for (int j = 0; j < D / 8; j++) {\n"
-"            o[j][2 * r] *= c;\n",
+"            o[j][2 * r] *= c;\n"
 "            o[j][2 * r + 1] *= c;\n"
 "        }\n"
 "    }\n"
@@ -5248,14 +5294,14 @@ static const char *const hyb_cuda_text_attention[] = {
 "        float *to = a.out + (row0 + query / group) * a.out_stride + (i64)head * D + 2 * t, factor = 1;\n"
 "        l[r] += shfl_xor(l[r], 1);\n"
 "        l[r] += shfl_xor(l[r], 2);\n"
-"        if (a.sinks) {\n"
+"        if (a.sinks) {\n",
 "            const float top = fmaxf(m[r], a.sinks[head]);\n"
 "            factor = fast_exp(m[r] - top);\n"
 "            l[r] = fmaf(l[r], factor, fast_exp(a.sinks[head] - top));\n"
 "        }\n"
 "        factor /= l[r];\n"
 "        if (query < n_queries)\n"
-"            #pragma unroll\n",
+"            #pragma unroll\n"
 "            for (int j = 0; j < D / 8; j++)\n"
 "                *(float2 *)(to + 8 * j) = make_float2(o[j][2 * r] * factor, o[j][2 * r + 1] * factor);\n"
 "    }\n"

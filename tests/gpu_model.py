@@ -21,9 +21,9 @@ GAP, RAMP = 1.0, 1.0                                  # us between two launches;
 L2_HIT = 280         # clocks
 PROLOGUE = 400       # instructions of a warp of matvec before its first row, without quantize_x
 QUANTIZE = 84        # instructions of a warp for 512 values of x, in every block of a matvec that quantizes
-QUANTIZE_LONE = 550  # clocks of the same for a block alone
+QUANTIZE_LONE = 270  # clocks of the same for a block alone, besides the loads when they are not ahead of their turn
 SMALL = {"norm": 1.9, "heads": 2.0, "glu": 1.6, "quantize": 1.6, "rope": 1.0, "embed": 1.5, "top_k": 10.0}   # us
-ATTENTION = {64: 4.5, 128: 6.5}                       # us with 512 positions, by head size
+ATTENTION, TRIP = {64: 1.3, 128: 3.3}, 0.53           # us with 512 positions, by head size; each wait for memory
 ARCH, WARPS, FAR_K = 90, 4, 8192
 
 # layers, n_embd, rows of q k v, of gate and up, n_ff, vocabulary, head size
@@ -63,7 +63,9 @@ class Kernels:
         fit = SMS * warps // WARPS
         if blocks > fit:                                                    # a second wave, nearly empty
             issue += turns * of_group * LONE / CLOCK
-        alone = ((PROLOGUE + turns * of_group) * LONE + near * QUANTIZE_LONE) / CLOCK
+        ahead = int(row["loads"]) >= 32                                     # two turns' loads of 16 bytes together
+        alone = ((PROLOGUE + turns * of_group) * LONE + near * QUANTIZE_LONE
+                 + L2_HIT * (1 if ahead else near)) / CLOCK
         return max(memory, issue, alone) + RAMP, bytes_, instructions / bytes_
 
 
@@ -87,7 +89,8 @@ def token(kernels, shape, type_, head):
     add("norm", SMALL["norm"], 2 * layers + 1)
     add("heads", SMALL["heads"], layers)
     add("glu", SMALL["glu"], layers)
-    add("attention", ATTENTION[head_size], layers)
+    trips = int(kernels.rows["attention_F16_%d.attention_few" % head_size, ARCH]["trips"])
+    add("attention", ATTENTION[head_size] + TRIP * trips, layers)
     add("beside", SMALL["rope"] + SMALL["embed"] + 2 * SMALL["top_k"] * 0.9)
     add("gaps", GAP * launches)
     return sum(parts.values()), bytes_, launches, parts

@@ -95,6 +95,7 @@ MUTATIONS = [
     # attention of few rows
     ("attention.cu", "state.l = fmaf(state.l, c, sum);", "state.l += sum;", OPS, "attention F16"),
     ("attention.cu", "        state.o[j][1] *= c;\n", "", OPS, "attention F16"),
+    ("attention.cu", "s[j][i] = cap(s[j][i], softcap);", "s[j][i] = cap(s[j][i], 0.1f * softcap);", OPS, "cap 30"),
     ("attention.cu", "if (at < low || at >= high) s[j][i] = NOTHING;", "if (at >= high) s[j][i] = NOTHING;", OPS,
      "window 50"),
     ("attention.cu", "const u32 order = j % 2 ? 0x7632 : 0x5410", "const u32 order = j % 2 ? 0x5410 : 0x7632", OPS,
@@ -156,8 +157,11 @@ MUTATIONS = [
     ("matbatch.cu", "int first = 32 * (step % PIECES) + 4 * t;", "int first = 4 * t;", MATMUL, "few rows"),
     ("matbatch.cu", "b = decode_four(block, first + 16);", "b = decode_four(block, first);", MATMUL, "few rows"),
     # one row
-    ("matvec.cu", "(group + 1) * ROWS >= m.rows ? limit : (const u8 *)0",
-     "(group + 1) * ROWS > m.rows ? limit : (const u8 *)0", MATMUL, "few rows", CHECK),
+    ("matvec.cu", "(group + 1) * ROWS >= m.rows;", "(group + 1) * ROWS > m.rows;", MATMUL, "few rows", CHECK),
+    ("matvec.cu", "units[r]--; /* W ends within it */", "", MATMUL, "few rows", CHECK),
+    ("matvec.cu", "            p->phase[r] = phase_of(at);", "", MATMUL, "few rows"),
+    ("matvec.cu", "next = load_four(x, at + 128 * WARPS, o->k);", "next = load_four(x, at + 128, o->k);", MATMUL,
+     "few rows"),
     ("matvec.cu", "sum[r][j] = fmaf(p[r].s[0] * d0, (float)dot16(p[r].w, x0, 0), fmaf(-p[r].m[0], s0, sum[r][j]));",
      "sum[r][j] = fmaf(p[r].s[0] * d0, (float)dot16(p[r].w, x0, 0), fmaf(-p[r].m[0], s1, sum[r][j]));", MATMUL,
      "few rows"),
@@ -268,8 +272,7 @@ MUTATIONS = [
     ("matvec.cu", "of_x = row / share;", "of_x = row;", MATMUL, "experts, one by one"),
     ("matvec.cu", "o.d += (i64)of_x * (o.k / 32);", "", MATMUL, "experts, one by one"),
     ("matvec.cu", "o.s += (i64)of_x * (o.k / 16);", "", MATMUL, "experts, one by one"),
-    ("matvec.cu", "m.w + expert * m.next, *limit = w + (i64)m.rows * row_bytes",
-     "m.w, *limit = w + (i64)m.rows * row_bytes", MATMUL, "experts, one by one"),
+    ("matvec.cu", "const u8 *w = m.w + expert * m.next;", "const u8 *w = m.w;", MATMUL, "experts, one by one"),
     ("matvec.cu", "m.y + (i64)(first + j) * m.y_stride", "m.y + (i64)j * m.y_stride", MATMUL, "experts, one by one"),
     # sorted
     ("matbatch.cu", "if ((int)blockIdx.y >= rows.total[0]) return;", "", MATMUL, "experts, sorted"),

@@ -17,6 +17,7 @@ The figures, per kernel and architecture:
     end                 the same with that
     ins/B               loop / bytes of weights of a pass (matvec)
     loads               the most bytes that a thread asks of global memory before it waits for any
+    trips               how often it waits for global memory in the hot loop
     all                 instructions of the kernel
 """
 import argparse, ctypes, glob, hashlib, multiprocessing, os, re, shutil, site, subprocess, sys, tempfile
@@ -38,8 +39,8 @@ WANTED = [(r"matvec_(F32|F16|BF16)", None, 128, 0), (r"matvec_far_\w+", None, 12
                                                                 34816),
           (r"rows", "norm_4 glu_4", 256, 0), (r"kv", "heads", 128, 0), (r"quantize", "quantize quantize_tiles", 256, 0),
           (r"select", "top_k_chunk", 256, 0), (r"select", "top_k_row", 1024, 0), (r"gemm_f16", "gemm_128", 256, 0)]
-COLUMNS = ["regs", "spill", "shared", "warps", "loop", "end", "ins/B", "loads", "all"]
-LESS, MORE = ["spill", "shared", "loop", "end", "ins/B"], ["warps", "loads"]     # is better
+COLUMNS = ["regs", "spill", "shared", "warps", "loop", "end", "ins/B", "loads", "trips", "all"]
+LESS, MORE = ["spill", "shared", "loop", "end", "ins/B", "trips"], ["warps", "loads"]     # is better
 
 
 def wanted(module, kernel):
@@ -120,6 +121,8 @@ def successors(code, labels):
         elif name == "BRA" and opcode != "BRA.DIV" and target is not None:
             always = not predicate and re.match(r"`", operands)
             following = [target] if always else following + [target]
+        elif name == "CALL" and target is not None:                # a jump, in older architectures
+            following = following + [target]
         after.append(following)
     return after
 
@@ -182,9 +185,9 @@ def way_round(after, loop, value):
     return best[head][0], -best[head][1]
 
 
-def most_loads(code):
-    """Bytes of the loads that no instruction between them waits for, at most."""
-    most = now = 0
+def loads_of(code):
+    """(bytes of the loads that no instruction between them waits for, at most; how many such groups there are)"""
+    most = now = trips = 0
     waiting = set()
     for _, opcode, operands in code:
         registers = {int(r) for r in re.findall(r"\bR(\d+)\b", operands)}
@@ -194,12 +197,13 @@ def most_loads(code):
         if to:
             registers.discard(int(to.group(1)))
         if registers & waiting or opcode.startswith("BAR"):
+            trips += len(waiting) > 0
             now, waiting = 0, set()
         if to:
             now += 2 if ".U16" in opcode else width
             waiting |= {int(to.group(1)) + i for i in range(max(width // 4, 1))}
             most = max(most, now)
-    return most
+    return most, trips
 
 
 def read_kernel(code, labels, bytes_a_value):
@@ -211,13 +215,14 @@ def read_kernel(code, labels, bytes_a_value):
     works = [re.match(product, o) is not None for o in opcodes]
     copies = [re.match(r"LDGSTS|LDG?\..*\.128", o) is not None for o in opcodes]
     loops = loops_of(after)
-    row = {"loop": 0, "end": 0, "ins/B": "-", "loads": most_loads(code),
+    row = {"loop": 0, "end": 0, "ins/B": "-", "loads": loads_of(code)[0], "trips": 0,
            "all": sum(1 for o in opcodes if o != "NOP")}
     loops = [(sum(works[i] for i in loop[1]), -len(loop[1]), loop) for loop in loops]
     if loops and max(loops)[0]:
         loop = max(loops, key=lambda l: l[:2])[2]
         _, row["loop"] = way_round(after, loop, lambda i: 1000 * works[i] + copies[i])
         _, row["end"] = way_round(after, loop, lambda i: 1000 * (works[i] or opcodes[i].startswith("SHFL")) + copies[i])
+        row["trips"] = loads_of([code[i] for i in sorted(loop[1])])[1]
         if bytes_a_value:
             products = way_round(after, loop, lambda i: works[i])[0]
             values = 32 * products * (4 if product == "IDP" else 1)
@@ -263,6 +268,8 @@ def read_module(work):
         row = {"regs": registers, "spill": spill + stack, "shared": shared,
                "warps": resident(arch, registers, shared + dynamic, threads)}
         row.update(read_kernel(*codes[kernel], block_bytes))
+        if name.startswith("mat") and not row["loop"]:
+            raise RuntimeError("%s sm_%d: no loop with products was found in the machine code" % (name, arch))
         rows["%s.%s" % (name, kernel), arch] = {c: str(row[c]) for c in COLUMNS}
     return rows
 

@@ -17,6 +17,8 @@
  * one row of x. The ids are read here, so that the host need not know them. */
 #define WARPS 4
 #define ROWS  2
+/* of a multiprocessor, at least: the compiler may take as many registers (Q6_K: more of them save instructions) */
+#define BLOCKS (TYPE == TYPE_Q6_K ? 1 : 4)
 #if !IS_FLOAT && !defined(FAR)
     #define NEAR 1
 #else
@@ -59,8 +61,11 @@ struct operand {
  * EXPERTS). Kept up to date instead of computed, since addresses are what a warp spends most instructions on. */
 struct place {
     int group, left; /* left: bytes of a row from here on */
-    /* the segment in each row; the end of the matrix, where it is in these rows and not 16-aligned, else NULL */
-    const u8 *at[ROWS], *limit;
+    bool limited;    /* the end of the matrix is in these rows and not 16-aligned: */
+    const u8 *limit;
+    /* of each row's segment: what the lane copies first, 16-aligned; how far after lane 0's the segment begins */
+    const u8 *from[ROWS];
+    int phase[ROWS];
 };
 
 DEVICE int groups_of(const matrix &m) { return (m.rows + ROWS - 1) / ROWS; }
@@ -71,30 +76,6 @@ DEVICE const matrix &matrix_of(const matrices &ms, int *group)
     int i = 0;
     while (i < ms.n - 1 && *group >= groups_of(ms.m[i])) *group -= groups_of(ms.m[i++]);
     return ms.m[i];
-}
-
-/* To the begin of a group; nothing beyond the last. */
-DEVICE void seek(place *p, const matrices &ms, int n_groups, int group, i64 row_bytes, int expert)
-{
-    p->group = group;
-    if (group >= n_groups) return;
-    const matrix &m = matrix_of(ms, &group);
-    p->left = (int)row_bytes;
-    const u8 *w = m.w + expert * m.next, *limit = w + (i64)m.rows * row_bytes;
-    p->limit = ((u64)limit & 15) != 0 && (group + 1) * ROWS >= m.rows ? limit : (const u8 *)0;
-    #pragma unroll
-    for (int r = 0; r < ROWS; r++) p->at[r] = w + (i64)min(group * ROWS + r, m.rows - 1) * row_bytes;
-}
-
-DEVICE void step(place *p, const matrices &ms, int n_groups, int warps, i64 row_bytes, int expert)
-{
-    p->left -= SEGMENT_BYTES;
-    if (p->left <= 0) {
-        seek(p, ms, n_groups, p->group + warps, row_bytes, expert);
-        return;
-    }
-    #pragma unroll
-    for (int r = 0; r < ROWS; r++) p->at[r] += SEGMENT_BYTES;
 }
 
 /* How far after an aligned address a row's segment begins. */
@@ -108,23 +89,64 @@ DEVICE int phase_of(const u8 *at)
 #endif
 }
 
-DEVICE void fetch(const place &p, u8 *stage, int lane)
+/* To the begin of a group; nothing beyond the last. */
+DEVICE void seek(place *p, const matrices &ms, int n_groups, int group, i64 row_bytes, int expert, int lane)
 {
-    int bytes = min(p.left, SEGMENT_BYTES);
-    u8 *to = stage + 16 * lane;
+    p->group = group;
+    if (group >= n_groups) return;
+    const matrix &m = matrix_of(ms, &group);
+    p->left = (int)row_bytes;
+    const u8 *w = m.w + expert * m.next;
+    p->limit = w + (i64)m.rows * row_bytes;
+    p->limited = ((u64)p->limit & 15) != 0 && (group + 1) * ROWS >= m.rows;
     #pragma unroll
     for (int r = 0; r < ROWS; r++) {
-        int phase = phase_of(p.at[r]), units = (phase + bytes + 15) >> 4;
-        const u8 *from = p.at[r] - phase + 16 * lane;
-        if (p.limit && p.at[r] - phase + 16 * units > p.limit) { /* W ends within the last unit */
-            units--;
-            if (lane < 8 && from + 16 * units - 14 * lane < p.limit)
-                *(u16 *)(to + r * WINDOW + 16 * units - 14 * lane) = *(const u16 *)(from + 16 * units - 14 * lane);
+        const u8 *at = w + (i64)min(group * ROWS + r, m.rows - 1) * row_bytes;
+        p->phase[r] = phase_of(at);
+        p->from[r] = at - p->phase[r] + 16 * lane;
+    }
+}
+
+DEVICE void step(place *p, const matrices &ms, int n_groups, int warps, i64 row_bytes, int expert, int lane)
+{
+    p->left -= SEGMENT_BYTES;
+    if (p->left <= 0) {
+        seek(p, ms, n_groups, p->group + warps, row_bytes, expert, lane);
+        return;
+    }
+    #pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+        if (SEGMENT_BYTES % 16 == 0) {
+            p->from[r] += SEGMENT_BYTES;
+        } else {
+            const u8 *at = p->from[r] + p->phase[r] + SEGMENT_BYTES;
+            p->phase[r] = phase_of(at);
+            p->from[r] = at - p->phase[r];
         }
+    }
+}
+
+DEVICE void fetch(const place &p, u8 *stage, int lane)
+{
+    int bytes = min(p.left, SEGMENT_BYTES), units[ROWS];
+    u8 *to = stage + 16 * lane;
+    #pragma unroll
+    for (int r = 0; r < ROWS; r++) units[r] = (p.phase[r] + bytes + 15) >> 4;
+    if (p.limited) {
+        #pragma unroll
+        for (int r = 0; r < ROWS; r++) {
+            const u8 *last = p.from[r] + 16 * units[r] - 16; /* for lane 0, the last unit */
+            if (last - 16 * lane + 16 <= p.limit) continue;
+            units[r]--; /* W ends within it */
+            if (lane < 8 && last - 14 * lane < p.limit)
+                *(u16 *)(to + r * WINDOW + 16 * units[r] - 14 * lane) = *(const u16 *)(last - 14 * lane);
+        }
+    }
+    #pragma unroll
+    for (int r = 0; r < ROWS; r++)
         #pragma unroll
         for (int i = 0; i < (WINDOW / 16 + 31) / 32; i++)
-            if (lane + 32 * i < units) cp_async16(to + r * WINDOW + 512 * i, from + 512 * i, true);
-    }
+            if (lane + 32 * i < units[r]) cp_async16(to + r * WINDOW + 512 * i, p.from[r] + 512 * i, true);
 }
 
 #if IS_FLOAT
@@ -234,37 +256,52 @@ template <int N> DEVICE void consume(const operand &o, int segment, const u8 *co
 #endif
 
 #if NEAR
-/* x as bytes, scales and sums, at `to`. Eight lanes have a block of 32, a lane 4 values of it. */
+/* Values at, ... at + 3 of x, zeros beyond its end. */
+DEVICE float4 load_four(const float *x, int at, int k)
+{
+    if (at >= k) return make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    if (((u64)(x + at) & 15) == 0) return *(const float4 *)(x + at);
+    return make_float4(x[at], x[at + 1], x[at + 2], x[at + 3]);
+}
+
+/* Four values, of the block of 32 that eight lanes have, to bytes at `to`. All lanes take part. */
+DEVICE void quantize_four(float4 values, int at, int k, u8 *to, float *s, float *d)
+{
+    float v[4] = { values.x, values.y, values.z, values.w };
+    int bits = 0; /* of the largest: NaN is larger than all, see quantize.cu */
+    #pragma unroll
+    for (int i = 0; i < 4; i++) bits = max(bits, __float_as_int(fabsf(v[i])));
+    #pragma unroll
+    for (int mask = 4; mask > 0; mask >>= 1) bits = max(bits, shfl_xor(bits, mask));
+    float top = __int_as_float(bits), inverse = top > 1e-35f && top < 3e38f ? 127.0f / top : 0.0f,
+          scale = top * (1.0f / 127.0f);
+    u32 word = 0;
+    if (inverse > 0.0f) {
+        #pragma unroll
+        for (int i = 0; i < 4; i++) word |= ((u32)(int)rintf(v[i] * inverse) & 255u) << 8 * i;
+    }
+    int sum = dot4((int)word, 0x01010101, 0);
+    sum += shfl_xor(sum, 2);
+    sum += shfl_xor(sum, 1);
+    if (at >= k) return;
+    *(u32 *)(to + place_of(at & ~31, at & 31)) = word;
+    if ((at & 15) == 0) s[at >> 4] = scale * (float)sum;
+    if ((at & 31) == 0) d[at >> 5] = scale;
+}
+
+/* x as bytes, scales and sums, at `to`. What the next turn needs is on its way during one: a turn takes about as long
+ * as a load, and what is unrolled here costs registers where the weights are multiplied. */
 DEVICE void quantize_x(operand *o, u8 *to)
 {
     const float *x = (const float *)o->x;
     float *s = (float *)(to + o->k), *d = s + o->k / 16;
-    /* all lanes take part in the sums over lanes, those after the end with zeros */
+    float4 next = load_four(x, 4 * (int)threadIdx.x, o->k);
+    #pragma unroll 1
     for (int first = 0; first < o->k; first += 128 * WARPS) {
         int at = first + 4 * (int)threadIdx.x;
-        bool inside = at < o->k;
-        float v[4];
-        #pragma unroll
-        for (int i = 0; i < 4; i++) v[i] = inside ? x[at + i] : 0.0f;
-        int bits = 0; /* of the largest: NaN is larger than all, see quantize.cu */
-        #pragma unroll
-        for (int i = 0; i < 4; i++) bits = max(bits, __float_as_int(fabsf(v[i])));
-        #pragma unroll
-        for (int mask = 4; mask > 0; mask >>= 1) bits = max(bits, shfl_xor(bits, mask));
-        float top = __int_as_float(bits), inverse = top > 1e-35f && top < 3e38f ? 127.0f / top : 0.0f,
-              scale = top * (1.0f / 127.0f);
-        u32 word = 0;
-        if (inverse > 0.0f) {
-            #pragma unroll
-            for (int i = 0; i < 4; i++) word |= ((u32)(int)rintf(v[i] * inverse) & 255u) << 8 * i;
-        }
-        int sum = dot4((int)word, 0x01010101, 0);
-        sum += shfl_xor(sum, 2);
-        sum += shfl_xor(sum, 1);
-        if (!inside) continue;
-        *(u32 *)(to + place_of(at & ~31, at & 31)) = word;
-        if ((at & 15) == 0) s[at >> 4] = scale * (float)sum;
-        if ((at & 31) == 0) d[at >> 5] = scale;
+        float4 v = next;
+        next = load_four(x, at + 128 * WARPS, o->k);
+        quantize_four(v, at, o->k, to, s, d);
     }
     o->x = to;
     o->s = s;
@@ -302,7 +339,7 @@ template <int N> DEVICE void matvec(const matrices &ms, operand o, int expert, i
     place now, ahead;
     float sum[ROWS][N];
     for (int i = 0; i < ms.n; i++) n_groups += groups_of(ms.m[i]);
-    seek(&now, ms, n_groups, (int)blockIdx.x * WARPS + warp, o.row_bytes, expert);
+    seek(&now, ms, n_groups, (int)blockIdx.x * WARPS + warp, o.row_bytes, expert, lane);
     ahead = now;
     #pragma unroll
     for (int r = 0; r < ROWS; r++)
@@ -312,7 +349,7 @@ template <int N> DEVICE void matvec(const matrices &ms, operand o, int expert, i
     for (int i = 0; i < STAGES - 1; i++) {
         if (ahead.group < n_groups) {
             fetch(ahead, stages + i * ROWS * WINDOW, lane);
-            step(&ahead, ms, n_groups, warps, o.row_bytes, expert);
+            step(&ahead, ms, n_groups, warps, o.row_bytes, expert, lane);
         }
         cp_commit();
     }
@@ -326,25 +363,25 @@ template <int N> DEVICE void matvec(const matrices &ms, operand o, int expert, i
         warp_sync(); /* all lanes' copies are there, and all are done with the slot before */
         if (ahead.group < n_groups) {
             fetch(ahead, stages + (slot == 0 ? STAGES - 1 : slot - 1) * ROWS * WINDOW, lane);
-            step(&ahead, ms, n_groups, warps, o.row_bytes, expert);
+            step(&ahead, ms, n_groups, warps, o.row_bytes, expert, lane);
         }
         cp_commit();
         const u8 *row[ROWS];
         #pragma unroll
-        for (int r = 0; r < ROWS; r++) row[r] = stages + (slot * ROWS + r) * WINDOW + phase_of(now.at[r]);
+        for (int r = 0; r < ROWS; r++) row[r] = stages + (slot * ROWS + r) * WINDOW + now.phase[r];
         consume<N>(o, segment, row, lane, sum);
         segment++;
         if (now.left <= SEGMENT_BYTES) {
             finish<N>(ms, now.group, first, o.n, lane, sum);
             segment = 0;
         }
-        step(&now, ms, n_groups, warps, o.row_bytes, expert);
+        step(&now, ms, n_groups, warps, o.row_bytes, expert, lane);
         slot = slot == STAGES - 1 ? 0 : slot + 1;
     }
 }
 
 #define MATVEC(N) \
-    KERNEL __launch_bounds__(32 * WARPS, 4) matvec_##N(const matrices ms, const operand o) \
+    KERNEL __launch_bounds__(32 * WARPS, BLOCKS) matvec_##N(const matrices ms, const operand o) \
     { \
         __shared__ uint4 memory[WARPS * STAGES * ROWS * WINDOW / 16]; \
         matvec<N>(ms, o, 0, 0, memory); \
