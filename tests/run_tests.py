@@ -65,7 +65,7 @@ READERS = ["-DHYBRID_NO_TRAIN", "-DHYBRID_NO_PREDICT"]      # what is fuzzed: al
 STALE = ["-Werror=incompatible-pointer-types", "-Werror=int-conversion", "-Werror=implicit-function-declaration"]
 # Tests run whole as a user would build them, and in the emulator's first mode; of those that say what their parts are
 # (test_wanted) a share runs in the other ways, one that changes with the sources. HYBRID_SHARE=0/1: everything in each.
-SHARES = 3
+SHARES = 4
 lock = threading.Lock()
 
 
