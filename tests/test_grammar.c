@@ -588,8 +588,8 @@ static void masks_apart(const hybrid_lexicon *x)
             CHECK(!hybrid_matcher_mask(m, x, &mask, &n, &err) && !hybrid_matcher_accept(m, rows[i][1] + k, 1, &err),
                   "%s", err.message);
             visited = m->masks.visited - visited;
-            CHECK(visited <= x->others.n + HYB_MAX(x->plain.n / 8, 1024), "%s, %u characters: %u nodes of %u and %u", rows[i][0],
-                  (unsigned)k, (unsigned)visited, (unsigned)x->plain.n, (unsigned)x->others.n);
+            CHECK(visited <= x->others.n + HYB_MAX(x->plain.n / 8, 1024), "%s, %u characters: %u nodes of %u and %u",
+                  rows[i][0], (unsigned)k, (unsigned)visited, (unsigned)x->plain.n, (unsigned)x->others.n);
         }
         hybrid_matcher_destroy(m);
         hybrid_grammar_destroy(g);

@@ -103,8 +103,8 @@ typedef enum hybrid_speculation {
     HYBRID_SPECULATION_DEFAULT = 0, /* of an answer: that of its session; of sessions and streams: auto if they have a
                                      * draft, else off */
     HYBRID_SPECULATION_OFF,
-    HYBRID_SPECULATION_AUTO,  /* where it pays, as far as the clock and the last guesses tell; wrong ones cost at most some
-                               * 4 % of the answer, and one token more */
+    HYBRID_SPECULATION_AUTO,  /* where it pays, as far as the clock and the last guesses tell; wrong ones cost some
+                               * 4 % of the answer at most, and one token */
     HYBRID_SPECULATION_ALWAYS /* whenever there is something to guess */
 } hybrid_speculation;
 

@@ -293,7 +293,8 @@ static bool hyb_masks_change(const hyb_masks *k, hyb_mask *mask, const hyb_allow
     if (!last || !last->used || last->filled || a->filled) return false;
     if (memcmp(&last->common, &a->common, sizeof a->common)) return false;
     memcpy(mask->words, last->words, a->x->n_words * sizeof *mask->words);
-    return hyb_ranges_turn(a->x->lists, last->ranges, last->n, a->ranges, a->n, (a->common.end ? a->x->n_words : 0) + hyb_ranges_size(a->ranges, a->n) / 2, mask->words);
+    return hyb_ranges_turn(a->x->lists, last->ranges, last->n, a->ranges, a->n,
+                           (a->common.end ? a->x->n_words : 0) + hyb_ranges_size(a->ranges, a->n) / 2, mask->words);
 }
 
 /* The mask of what a state allows: one that is there, or this one. */

@@ -1,7 +1,7 @@
 /* text/grammar/letters: what plain characters do to a state: whether all lead to one other, and so on, so that only
  * their number matters; or nearly all, and which do not.
  *
- *     root ::= [^aeiou]{1,9}     all letters lead from a state to the next one; apart are a, e, i, o, u, which do not fit
+ *     root ::= [^aeiou]{1,9}     all letters lead from a state to the next one; apart are a, e, i, o, u: none
  *     ([^x] | "xy")*             apart is x, which leads elsewhere
  *
  * A path is the states that the others, which are not apart, lead through. */
@@ -63,7 +63,8 @@ static bool hyb_plain_look(hyb_match *m, uint32_t state, uint32_t *next)
     int n, i;
     if (hyb_match_next(m, state, ' ', next, NULL)) return false;
     for (i = 0; i < 3; i++)
-        if (!hyb_plain_advance(m, &state, 1, ascii[i][0], ascii[i][1], to, &n) || n != 1 || to[0] != *next) return false;
+        if (!hyb_plain_advance(m, &state, 1, ascii[i][0], ascii[i][1], to, &n) || n != 1 || to[0] != *next)
+            return false;
     return hyb_plain_beyond(m, state, &beyond) && beyond == *next;
 }
 

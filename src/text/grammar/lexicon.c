@@ -64,7 +64,7 @@ struct hybrid_lexicon {
     int32_t *named;         /* and the control tokens (n_controls) */
     uint32_t *all_plain;    /* (n_words) a bit for each plain token */
     uint32_t *has;          /* (HYB_PLAIN_LETTERS, n_words) a bit for each plain token that has the letter */
-    uint32_t *spots;        /* (spot_first[HYB_PLAIN_LETTERS - 1]) where each letter stands in the tree of plain tokens, by */
+    uint32_t *spots;        /* (spot_first[HYB_PLAIN_LETTERS - 1]) where each letter stands in the plain tree, by */
                             /* rising nodes; NULL: that has too many nodes */
     uint32_t *lengths;      /* (longest + 3) how many of them have fewer characters than each number */
     hyb_spelling *spelling; /* (n_tokens) of every token that is text; the bytes are in `bytes` */
