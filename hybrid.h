@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id cebf0ef04118a1de): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 35f0ddcbf72039b6): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -104,7 +104,7 @@
  *     6363  checksum.c               whether all bytes of a file of our own are those that were written: each block...
  *     6410  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     6448  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    83882  end.h                    closes what core/begin opened
+ *    83917  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     6882  names.c                  names that must differ, found by hash
@@ -302,101 +302,101 @@
  *    62821  stream/piece.c           from a token to a piece of text
  *    62990  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
  *    63192  drafting.c               guesses that a smaller model makes (hybrid_stream_desc.draft), for one stream...
- *    63472  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    63801  plan.c                   the bytes of a model and a context before they are loaded
- *    63922  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    64122  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    64301  session.c                a conversation: a dialog, and the stream that answers it
- *    64920  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
- *    65145  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
- *    65877  crowd.c                  sessions of one context that take turns in its batch
+ *    63507  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    63836  plan.c                   the bytes of a model and a context before they are loaded
+ *    63957  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    64157  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    64336  session.c                a conversation: a dialog, and the stream that answers it
+ *    64955  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
+ *    65180  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *    65912  crowd.c                  sessions of one context that take turns in its batch
  *
  *   src/train: training
- *    66229  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    66268  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    66333  documents.c              the texts of a corpus, one document after the other
- *    66572  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    66766  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    67266  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    67576  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    67890  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    68282  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    68740  shape.c                  models from nothing
- *    69057  schedule.c               the learning rate of a step
- *    69103  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    69619  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    69689  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    70141  format.c                 the number format of a training: to what the operands of its products are roun...
- *    70241  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    70279  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    70813  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    70998  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    71067  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    71104  own.c                    somebody else's model as an objective (api/trainable.h)
- *    71288  trainer.c                what a trainer is: an objective, which makes losses and gradients of batches,...
- *    71675  step.c                   a step of a trainer, and the calls that do it
- *    72180  lesson.c                 examples as tokens, and the batches of a step
- *    72544  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    72774  export.c                 the weights of a trainer as a model file
- *    73022  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    73134  checkpoint/layout.c      what stands in a checkpoint: its keys, the numbers of a descriptor among them,...
- *    73278  checkpoint/save.c        a checkpoint is written beside the one that it replaces, and renamed
- *    73505  checkpoint/load.c        reads the file twice: the first time to see that every byte is what was saved...
- *    73940  checkpoint.c             everything that a training goes on with, in a file
- *    74003  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    74595  picture/frame.c          how a picture is written, and its axes
- *    74834  picture/curves.c         the curves of a run: loss, its range, rate, validation
- *    74956  picture/predictor.c      what a predictor did, in and below the frame, and how sure it was, beside it
- *    75273  picture.c                the curve of a run as an SVG.
+ *    66264  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    66303  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    66368  documents.c              the texts of a corpus, one document after the other
+ *    66607  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    66801  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    67301  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    67611  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    67925  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    68317  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    68775  shape.c                  models from nothing
+ *    69092  schedule.c               the learning rate of a step
+ *    69138  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    69654  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    69724  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    70176  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    70276  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    70314  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    70848  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    71033  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    71102  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    71139  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    71323  trainer.c                what a trainer is: an objective, which makes losses and gradients of batches,...
+ *    71710  step.c                   a step of a trainer, and the calls that do it
+ *    72215  lesson.c                 examples as tokens, and the batches of a step
+ *    72579  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    72809  export.c                 the weights of a trainer as a model file
+ *    73057  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    73169  checkpoint/layout.c      what stands in a checkpoint: its keys, the numbers of a descriptor among them,...
+ *    73313  checkpoint/save.c        a checkpoint is written beside the one that it replaces, and renamed
+ *    73540  checkpoint/load.c        reads the file twice: the first time to see that every byte is what was saved...
+ *    73975  checkpoint.c             everything that a training goes on with, in a file
+ *    74038  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    74630  picture/frame.c          how a picture is written, and its axes
+ *    74869  picture/curves.c         the curves of a run: loss, its range, rate, validation
+ *    74991  picture/predictor.c      what a predictor did, in and below the frame, and how sure it was, beside it
+ *    75308  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    75440  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    75486  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    75527  member.c                 the weights of one world model: how large, where, and how they begin
- *    75594  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    75773  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    76035  members.c                what each member is shown in a step of learning, and what becomes of its gradi...
- *    76200  world_device.c           world models learn on the GPU of a training: one launch makes the gradients of...
- *    76407  world_learn.c            one step of learning of all members, on the host or on a GPU (world_device.c)
- *    76437  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    76636  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    76739  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    77028  law.c                    the curve that the loss follows over many windows,
- *    77302  calibration.c            predictions that say how sure they are, held to what then happened
- *    77482  monitor.c                whether a run goes astray, and what should be done about it
- *    77734  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    77794  bandit.c                 which arm is worth it now
- *    78032  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    78176  phases.c                 which phase the next step belongs to, and for how long
- *    78415  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    78769  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    78838  residuals.c              what predictions got wrong
- *    79088  corrector.c              takes away what predicted coefficients get wrong again and again
- *    79247  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    79341  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    79439  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    79621  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    79709  plateau.c                whether a run stands still
- *    79794  horizons.c               how far ahead predictions are good for anything
- *    79883  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    79936  ramp.c                   how many batches a step should add up
- *    80001  tuning.c                 what could be made better while a run goes on
- *    80145  variate.c                what losses tell of gradients (mode D)
- *    80274  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    80391  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    80773  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    81100  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    81297  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    81636  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    81929  partial.c                mode D: steps of which only some batches go back, and a control variate in the...
- *    82056  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    82131  moves.c                  how weights are moved, by each of the ways
- *    82337  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    82505  audit.c                  what a move is really worth: a trial
- *    82644  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    82922  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    82974  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    83382  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    75475  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    75521  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    75562  member.c                 the weights of one world model: how large, where, and how they begin
+ *    75629  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    75808  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    76070  members.c                what each member is shown in a step of learning, and what becomes of its gradi...
+ *    76235  world_device.c           world models learn on the GPU of a training: one launch makes the gradients of...
+ *    76442  world_learn.c            one step of learning of all members, on the host or on a GPU (world_device.c)
+ *    76472  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    76671  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    76774  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    77063  law.c                    the curve that the loss follows over many windows,
+ *    77337  calibration.c            predictions that say how sure they are, held to what then happened
+ *    77517  monitor.c                whether a run goes astray, and what should be done about it
+ *    77769  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    77829  bandit.c                 which arm is worth it now
+ *    78067  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    78211  phases.c                 which phase the next step belongs to, and for how long
+ *    78450  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    78804  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    78873  residuals.c              what predictions got wrong
+ *    79123  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    79282  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    79376  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    79474  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    79656  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    79744  plateau.c                whether a run stands still
+ *    79829  horizons.c               how far ahead predictions are good for anything
+ *    79918  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    79971  ramp.c                   how many batches a step should add up
+ *    80036  tuning.c                 what could be made better while a run goes on
+ *    80180  variate.c                what losses tell of gradients (mode D)
+ *    80309  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    80426  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    80808  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    81135  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    81332  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    81671  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    81964  partial.c                mode D: steps of which only some batches go back, and a control variate in the...
+ *    82091  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    82166  moves.c                  how weights are moved, by each of the ways
+ *    82372  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    82540  audit.c                  what a move is really worth: a trial
+ *    82679  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    82957  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    83009  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    83417  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -3463,7 +3463,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "cebf0ef04118a1de"
+#define HYBRID__SOURCE_ID "35f0ddcbf72039b6"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -63153,7 +63153,7 @@ static int32_t hyb_stream_guess_drafted(hybrid_stream *s, int32_t room)
 {
     hyb_guess *g = &s->guess;
     const hyb_drafter *d = &s->draft;
-    int32_t n;
+    int32_t n, i;
     if (!d->ctx || d->at != s->n_ids || !d->n) return 0;
     g->n = HYB_MIN(d->n, room);
     g->n_judged = 0;
@@ -63161,7 +63161,7 @@ static int32_t hyb_stream_guess_drafted(hybrid_stream *s, int32_t room)
     memcpy(g->kind, d->kind, (size_t)g->n);
     memcpy(s->ids + s->n_ids, d->ids, (size_t)g->n * sizeof *g->ids);
     n = hyb_stream_guess_best(s);
-    s->info.n_drafted += n;
+    for (i = 0; i < n; i++) s->info.n_drafted += d->kind[i] >= HYB_GUESS_DRAFT;
     return n;
 }
 
@@ -63249,6 +63249,43 @@ static void hyb_stream_draft_rest(hybrid_stream *s)
     d->rests = d->rests ? HYB_MIN(2 * d->rests, (int32_t)HYB_DRAFT_REST_MOST) : (int32_t)HYB_DRAFT_REST;
     d->rest = d->rests;
     hope[HYB_GUESS_DRAFTED] = HYB_MAX(hope[HYB_GUESS_DRAFTED], HYB_GUESS_HOPE_DRAFTED);
+}
+
+#ifndef HYBRID_NO_GRAMMAR
+/* The form goes ahead by the guesses; returns what is for hyb_matcher_come_back. */
+static size_t hyb_stream_draft_ahead(const hybrid_stream *s, hybrid_result *r)
+{
+    const hyb_drafter *d = &s->draft;
+    const size_t heard = hyb_matcher_go_ahead(s->form);
+    int32_t i;
+    for (i = 0, *r = HYBRID_OK; i < d->n && !*r; i++)
+        *r = hybrid_matcher_accept_token(s->form, s->lexicon, d->ids[i], NULL);
+    return heard;
+}
+#endif
+
+/* Tokens that the form of the answer leaves no choice about come behind the guesses without the draft, which goes on
+ * behind them. Where they are sampled, it knows better how the model spells them. */
+static void hyb_stream_draft_forced(hybrid_stream *s)
+{
+#ifdef HYBRID_NO_GRAMMAR
+    HYB_UNUSED(s);
+#else
+    hyb_drafter *d = &s->draft;
+    const int32_t room = hyb_stream_guess_room(s);
+    hybrid_result r;
+    size_t heard;
+    int32_t id;
+    if (!s->form || s->sample_forced) return;
+    heard = hyb_stream_draft_ahead(s, &r);
+    while (!r && d->n < room) {
+        r = hyb_forced_token(s->form, s->lexicon, hybrid_model_tokenizer(s->model), &id, NULL);
+        if (r || id < 0 || hybrid_matcher_accept_token(s->form, s->lexicon, id, NULL)) break;
+        d->kind[d->n] = HYB_GUESS_FORCED;
+        d->ids[d->n++] = id;
+    }
+    hyb_matcher_come_back(s->form, heard);
+#endif
 }
 
 /* The stream has come to another token. What the text itself says is guessed without a draft. */
@@ -63368,13 +63405,10 @@ static int32_t hyb_draft_best(const float *logits, int32_t n, const uint32_t *ma
 static bool hyb_stream_draft_mask(hybrid_stream *s, const uint32_t **mask, int32_t *n)
 {
 #ifndef HYBRID_NO_GRAMMAR
-    const hyb_drafter *d = &s->draft;
-    hybrid_result r = HYBRID_OK;
+    hybrid_result r;
     size_t heard, n_words = 0;
-    int32_t i;
     if (s->form) {
-        heard = hyb_matcher_go_ahead(s->form);
-        for (i = 0; i < d->n && !r; i++) r = hybrid_matcher_accept_token(s->form, s->lexicon, d->ids[i], NULL);
+        heard = hyb_stream_draft_ahead(s, &r);
         if (!r) r = hybrid_matcher_mask(s->form, s->lexicon, mask, &n_words, NULL);
         hyb_matcher_come_back(s->form, heard);
         *n = (int32_t)HYB_MIN((size_t)*n, 32 * n_words);
@@ -63404,6 +63438,7 @@ static void hyb_stream_draft_harvest(hybrid_stream *s)
     if (best < 0 || best >= hybrid_vocab_size(tok) || hybrid_token_is_end(tok, best)) return;
     d->kind[d->n] = (uint8_t)hyb_guess_kind_drafted(ahead);
     d->ids[d->n++] = best;
+    hyb_stream_draft_forced(s);
     d->done = !hyb_stream_draft_more(s);
 }
 

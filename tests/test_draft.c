@@ -460,6 +460,18 @@ static void sessions(hybrid_model *m)
 /* A draft knows the grammar: it guesses no token that the form does not allow. One that is the model itself is right
  * nearly each time that the likeliest token is chosen (forced text may be cut otherwise); sampled, what comes is the
  * same as without it. */
+/* A trace: passes of a model. */
+static void count_passes(void *user, const char *name, int32_t layer, const float *data, int64_t n_rows, int64_t n_cols,
+                         int64_t row_stride)
+{
+    (void)layer;
+    (void)data;
+    (void)n_rows;
+    (void)n_cols;
+    (void)row_stride;
+    *(int *)user += !strcmp(name, "embd");
+}
+
 static void forms(hybrid_model *m)
 {
     static char want[8192], got[8192];
@@ -473,22 +485,32 @@ static void forms(hybrid_model *m)
     hybrid_session_info info;
     hybrid_piece p;
     hybrid_error e;
-    int i, k, drafted = 0, right = 0, right_of_all = 0;
+    int i, k, drafted = 0, right = 0, right_of_all = 0, passes[2] = { 0, 0 }, drafts = 0, of_draft = 0;
     TEST("forms");
     for (i = 0; i < 8; i++)
         for (k = 0; k < 2; k++) {
-            hybrid_context *small = draft_of(m, 300, 1, NULL);
+            hybrid_context_desc cd;
+            hybrid_context *small = NULL;
             hybrid_session *s = NULL;
             char *to = k ? got : want;
+            int n = 0;
+            memset(&cd, 0, sizeof cd);
+            cd.n_ctx = 300;
+            cd.trace = count_passes;
+            cd.trace_user = &of_draft;
+            of_draft = 0;
+            CHECK(!hybrid_context_create(m, &cd, &small, &e), "%s", e.message);
             memset(&d, 0, sizeof d);
             d.max_tokens = 90;
             d.context.n_ctx = 300;
+            d.context.trace = count_passes;
+            d.context.trace_user = &n;
             d.sampler.temperature = i / 2 * 0.5f; /* 0: the likeliest token */
             d.sampler.seed = (uint64_t)i;
             d.sample_forced = i % 2;
             d.draft = k ? small : NULL;
             d.speculation = k ? HYBRID_SPECULATION_ALWAYS : HYBRID_SPECULATION_DEFAULT;
-            d.n_guess = 4;
+            d.n_guess = i ? 4 : 12;
             CHECK(!hybrid_session_create(m, &d, &s, &e), "%s", e.message);
             CHECK(!hybrid_session_say_json(s, i % 2 ? "A man." : "Who is it?", text), "json");
             *to = 0;
@@ -498,12 +520,16 @@ static void forms(hybrid_model *m)
             } while (!p.stop);
             hybrid_session_describe(s, &info);
             if (k) CHECK(!strcmp(got, want), "%d: '%s' is not '%s'", i, got, want);
+            if (!i) passes[k] = n, drafts = of_draft;
             if (k && i < 2) drafted += info.n_drafted, right += info.n_drafted_right;
             if (k) right_of_all += info.n_drafted_right;
             hybrid_session_destroy(s);
             hybrid_context_destroy(small);
         }
     CHECK(drafted > 20 && right >= drafted - 6, "%d of %d are right", right, drafted);
+    printf("%d passes of the model and %d of the draft; without a draft %d\n", passes[1], drafts, passes[0]);
+    CHECK(passes[1] < 15 && drafts < 25, "%d passes, %d of the draft", passes[1], drafts);
+    /* 15 and 36 where it spells what is forced */
     CHECK(right_of_all > 95, "%d are right", right_of_all); /* 108, and 68 when the draft looks at no mask */
 }
 

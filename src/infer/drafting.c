@@ -63,6 +63,43 @@ static void hyb_stream_draft_rest(hybrid_stream *s)
     hope[HYB_GUESS_DRAFTED] = HYB_MAX(hope[HYB_GUESS_DRAFTED], HYB_GUESS_HOPE_DRAFTED);
 }
 
+#ifndef HYBRID_NO_GRAMMAR
+/* The form goes ahead by the guesses; returns what is for hyb_matcher_come_back. */
+static size_t hyb_stream_draft_ahead(const hybrid_stream *s, hybrid_result *r)
+{
+    const hyb_drafter *d = &s->draft;
+    const size_t heard = hyb_matcher_go_ahead(s->form);
+    int32_t i;
+    for (i = 0, *r = HYBRID_OK; i < d->n && !*r; i++)
+        *r = hybrid_matcher_accept_token(s->form, s->lexicon, d->ids[i], NULL);
+    return heard;
+}
+#endif
+
+/* Tokens that the form of the answer leaves no choice about come behind the guesses without the draft, which goes on
+ * behind them. Where they are sampled, it knows better how the model spells them. */
+static void hyb_stream_draft_forced(hybrid_stream *s)
+{
+#ifdef HYBRID_NO_GRAMMAR
+    HYB_UNUSED(s);
+#else
+    hyb_drafter *d = &s->draft;
+    const int32_t room = hyb_stream_guess_room(s);
+    hybrid_result r;
+    size_t heard;
+    int32_t id;
+    if (!s->form || s->sample_forced) return;
+    heard = hyb_stream_draft_ahead(s, &r);
+    while (!r && d->n < room) {
+        r = hyb_forced_token(s->form, s->lexicon, hybrid_model_tokenizer(s->model), &id, NULL);
+        if (r || id < 0 || hybrid_matcher_accept_token(s->form, s->lexicon, id, NULL)) break;
+        d->kind[d->n] = HYB_GUESS_FORCED;
+        d->ids[d->n++] = id;
+    }
+    hyb_matcher_come_back(s->form, heard);
+#endif
+}
+
 /* The stream has come to another token. What the text itself says is guessed without a draft. */
 static void hyb_stream_draft_begin(hybrid_stream *s)
 {
@@ -180,13 +217,10 @@ static int32_t hyb_draft_best(const float *logits, int32_t n, const uint32_t *ma
 static bool hyb_stream_draft_mask(hybrid_stream *s, const uint32_t **mask, int32_t *n)
 {
 #ifndef HYBRID_NO_GRAMMAR
-    const hyb_drafter *d = &s->draft;
-    hybrid_result r = HYBRID_OK;
+    hybrid_result r;
     size_t heard, n_words = 0;
-    int32_t i;
     if (s->form) {
-        heard = hyb_matcher_go_ahead(s->form);
-        for (i = 0; i < d->n && !r; i++) r = hybrid_matcher_accept_token(s->form, s->lexicon, d->ids[i], NULL);
+        heard = hyb_stream_draft_ahead(s, &r);
         if (!r) r = hybrid_matcher_mask(s->form, s->lexicon, mask, &n_words, NULL);
         hyb_matcher_come_back(s->form, heard);
         *n = (int32_t)HYB_MIN((size_t)*n, 32 * n_words);
@@ -216,6 +250,7 @@ static void hyb_stream_draft_harvest(hybrid_stream *s)
     if (best < 0 || best >= hybrid_vocab_size(tok) || hybrid_token_is_end(tok, best)) return;
     d->kind[d->n] = (uint8_t)hyb_guess_kind_drafted(ahead);
     d->ids[d->n++] = best;
+    hyb_stream_draft_forced(s);
     d->done = !hyb_stream_draft_more(s);
 }
 

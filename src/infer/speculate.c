@@ -166,7 +166,7 @@ static int32_t hyb_stream_guess_drafted(hybrid_stream *s, int32_t room)
 {
     hyb_guess *g = &s->guess;
     const hyb_drafter *d = &s->draft;
-    int32_t n;
+    int32_t n, i;
     if (!d->ctx || d->at != s->n_ids || !d->n) return 0;
     g->n = HYB_MIN(d->n, room);
     g->n_judged = 0;
@@ -174,7 +174,7 @@ static int32_t hyb_stream_guess_drafted(hybrid_stream *s, int32_t room)
     memcpy(g->kind, d->kind, (size_t)g->n);
     memcpy(s->ids + s->n_ids, d->ids, (size_t)g->n * sizeof *g->ids);
     n = hyb_stream_guess_best(s);
-    s->info.n_drafted += n;
+    for (i = 0; i < n; i++) s->info.n_drafted += d->kind[i] >= HYB_GUESS_DRAFT;
     return n;
 }
 
