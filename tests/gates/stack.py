@@ -45,7 +45,7 @@ BOUNDED = {
 # name).
 FOREIGN = r".*\b(spare->destroy|cu[A-Z]\w*|cublas\w+|nvrtc\w+|log|progress|trace|find|use|bad_line|count|gradients|all_reduce(_end)?|mark|desc\.(go_back|function)|reader\.\w+|host\.(load|store)|read_at|write)"
 MEMBER = r"((?:[\w.\]]|->)*(?:->|\.)\w+)\)?\(|" \
-    r"\b(fn|lay|unpack|tile|decode|progress|find|split|write|match|member|number|steps|way|visit|mend)(?:\[0\])?\("
+    r"\b(fn|lay|unpack|tile|multiply|decode|progress|find|split|write|match|member|number|steps|way|visit|mend)(?:\[0\])?\("
 HOLDS = [
     (r".*\b(mixer|ffn|part)\]?->(find|needs|slot|forward|backward)",
      r"hyb_(attention|shortconv|time_mix|ffn|experts|channel_mix)_{}"),
@@ -74,7 +74,7 @@ HOLDS = [
     (r".*->prepare", r"hyb_(?!matmul|experts)\w+_prepare(_\w+)?"),
     (r".*\bunpack", r"hyb_(ints|byte_q|panel)\w*_\w+"),
     (r".*bytes", r"hyb_\w*(bytes|scratch)\w*"),
-    (r".*\btile", r"hyb_\w*tile\d+_\w+"),
+    (r".*\b(tile|multiply)", r"hyb_\w*tile\d+_\w+"),
     (r"steps", r"hyb_steps_avx2_\w+"),
     (r"decode", r"hyb_dequantize_\w+"),
     (r"match", r"hyb_match_\w+"),
