@@ -17,8 +17,8 @@ typedef struct settings {
     const char *data, *mode;
     int steps, every, vocab, embd, layers, n_validation, cosines, from;
     double ema, seed, window, warmup_steps, horizon, interval, correct_steps, placebo, optimizer;
-    double warmup, constant, stable, rate, muon_rate, beta1, beta2, decay, eta, mu, gamma, beta, amplitude, until, trust;
-    double bs, ctx, threads;
+    double warmup, constant, stable, rate, muon_rate, beta1, beta2, decay, eta, mu, gamma, beta, amplitude, until;
+    double trust, bs, ctx, threads;
 } settings;
 
 typedef struct run {
