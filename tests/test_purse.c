@@ -18,7 +18,7 @@ static void as_written(void *user, const int32_t *ids, float *logits, int32_t n)
     s->at++;
 }
 
-/* Writes the script, hoping for all of each guess, in a world where rows were never measured. Returns the decodes of a
+/* Writes the script, hoping for all of each guess, in a world where no time was ever measured. Returns the decodes of a
  * row that guesses cost, less those that they saved, as the prices have it; *n: guesses. */
 static float lost(hybrid_stream *s, const script *text, const int32_t *prompt, size_t n_prompt, int32_t *n,
                   int32_t *decodes)
@@ -36,6 +36,7 @@ static float lost(hybrid_stream *s, const script *text, const int32_t *prompt, s
     do {
         const int32_t before = s->info.n_guessed;
         memset(&s->ctx->row_times, 0, sizeof s->ctx->row_times);
+        s->ctx->streams_choice_us = 0;
         for (k = 0; k < HYB_GUESS_KINDS; k++) s->guess.hope[k] = 0.99f;
         if (hybrid_stream_step(s, UINT64_MAX, &p, &e)) CHECK(false, "%s", e.message);
         cost += hyb_guess_price(s->info.n_guessed - before); /* of one decode at most */
