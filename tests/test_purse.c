@@ -1,22 +1,9 @@
 /* What guesses may cost, at most: an answer in which none comes takes a little longer, by construction, however much is
  * hoped of them and whatever the clock says; one in which all come has its guesses soon. Counted in rows. */
 #include "private.h"
+#include "speculation.h"
 
 enum { TOKENS = 150 };
-
-typedef struct script {
-    int32_t ids[TOKENS];
-    int at;
-} script;
-
-/* A hybrid_sampler_function: the next token of the script. */
-static void as_written(void *user, const int32_t *ids, float *logits, int32_t n)
-{
-    script *s = (script *)user;
-    int32_t i;
-    for (i = 0; i < n; i++) logits[i] = ids[i] == s->ids[s->at] ? 50.0f : -50.0f;
-    s->at++;
-}
 
 /* Writes the script, hoping for all of each guess, in a world where no time was ever measured. Returns the decodes of a
  * row that guesses cost, less those that they saved, as the prices have it; *n: guesses. */

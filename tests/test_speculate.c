@@ -67,20 +67,6 @@ static void it_pays(hybrid_model *m)
 
 enum { NAMES = 10, EACH = 8 }; /* of so many tokens one is a name */
 
-typedef struct script {
-    int32_t ids[NAMES * EACH];
-    int at; /* tokens that were chosen */
-} script;
-
-/* A hybrid_sampler_function: the next token of the script. */
-static void as_written(void *user, const int32_t *ids, float *logits, int32_t n)
-{
-    script *s = (script *)user;
-    int32_t i;
-    for (i = 0; i < n; i++) logits[i] = ids[i] == s->ids[s->at] ? 50.0f : -50.0f;
-    s->at++;
-}
-
 static void other_names(hybrid_model *m)
 {
     static answer want, got;
